@@ -1,0 +1,89 @@
+"""Labels out of an ``ase.Atoms`` object, as a reader of ASE leaves them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from janus_md.errors import UserError, nearest
+from janus_md.io.frames import Floats, Frame, check
+
+
+@dataclass(frozen=True)
+class LabelKeys:
+    """Where labels are kept. ``None`` (the default) is ASE's place: the attached calculator's results.
+
+    A name is looked up in ``atoms.info`` and ``atoms.arrays`` (``energy="REF_energy"``); the word
+    ``"ignore"`` leaves that label out.
+    """
+
+    energy: str | None = None
+    forces: str | None = None
+    stress: str | None = None
+    magmoms: str | None = None
+
+
+def frame_from_atoms(
+    atoms: Atoms, keys: LabelKeys | None = None, task: str = "", source: str = "", index: int = 0
+) -> Frame:
+    """A checked ``Frame``; the atoms keep their arrays and info but lose the calculator."""
+    keys = keys or LabelKeys()
+    where = f"{source}, frame {index}"
+    energy = _label(atoms, "energy", keys.energy, where)
+    frame = Frame(
+        atoms=atoms,
+        energy=None if energy is None else _number(energy, "energy", where),
+        forces=_array(_label(atoms, "forces", keys.forces, where), "forces", where),
+        stress=_stress(_array(_label(atoms, "stress", keys.stress, where), "stress", where), where),
+        magmoms=_array(_label(atoms, "magmoms", keys.magmoms, where), "magmoms", where),
+        charge=_number(atoms.info.get("charge", 0.0), "charge", where),
+        spin=_number(atoms.info.get("spin", 0.0), "spin", where),
+        task=task, source=source, index=index,
+    )
+    atoms.calc = None
+    return check(frame)
+
+
+def _label(atoms: Atoms, name: str, key: str | None, where: str) -> object | None:
+    if key == "ignore":
+        return None
+    if key is None:
+        return None if atoms.calc is None else atoms.calc.results.get(name)
+    if key in atoms.info:
+        return atoms.info[key]
+    if key in atoms.arrays:
+        return atoms.arrays[key]
+    if atoms.calc is not None and key in atoms.calc.results:
+        return atoms.calc.results[key]
+    known = [*atoms.info, *atoms.arrays]
+    raise UserError(f"{where} has no '{key}' to read as {name}{nearest(key, known)}; correct the key.")
+
+
+def _number(value: object, name: str, where: str) -> float:
+    try:
+        return float(np.asarray(value, dtype=np.float64).reshape(()))
+    except (TypeError, ValueError):
+        raise UserError(f"{where}: '{name}' is {value!r}, which is not a number; mend it.") from None
+
+
+def _array(value: object, name: str, where: str) -> Floats | None:
+    if value is None:
+        return None
+    try:
+        return np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"{where}: '{name}' does not consist of numbers; mend it.") from None
+
+
+def _stress(value: Floats | None, where: str) -> Floats | None:
+    if value is None:
+        return None
+    if value.size == 9:
+        return value.reshape(3, 3)
+    if value.size == 6:
+        full: Floats = voigt_6_to_full_3x3_stress(value)
+        return full
+    raise UserError(f"{where}: 'stress' has {value.size} numbers where 6 or 9 are due; mend it.")

@@ -1,0 +1,195 @@
+"""Every reader on small files written here, and on the shared data where they are present."""
+
+from pathlib import Path
+
+import ase.db
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from janus_md.errors import UserError
+from janus_md.io import (
+    Frame,
+    LabelKeys,
+    atoms_from_pymatgen,
+    check,
+    pymatgen_from_atoms,
+    read_frames,
+    read_isolated_atoms,
+    write_frames,
+)
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not beside the checkout")
+
+
+def labelled(atoms: Atoms, seed: int, **drop: bool) -> Frame:
+    rng = np.random.default_rng(seed)
+    stress = rng.normal(size=(3, 3))
+    return Frame(
+        atoms,
+        energy=float(rng.normal()),
+        forces=rng.normal(size=(len(atoms), 3)),
+        stress=stress + stress.T if atoms.pbc.all() else None,
+    )
+
+
+@pytest.fixture
+def crystals() -> list[Frame]:
+    return [labelled(bulk("NaCl", "rocksalt", a=5.6 + 0.1 * seed), seed) for seed in range(3)]
+
+
+def assert_same(left: list[Frame], right: list[Frame]) -> None:
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
+        assert (a.atoms.numbers == b.atoms.numbers).all()
+        np.testing.assert_allclose(a.atoms.positions, b.atoms.positions, atol=1e-7)
+        np.testing.assert_allclose(a.atoms.cell.array, b.atoms.cell.array, atol=1e-7)
+        assert a.energy == pytest.approx(b.energy, abs=1e-7)
+        np.testing.assert_allclose(a.forces, b.forces, atol=1e-7)
+        assert (a.stress is None) == (b.stress is None)
+        if a.stress is not None:
+            np.testing.assert_allclose(a.stress, b.stress, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["set.extxyz", "set.db", "set.aselmdb", "system"])
+def test_what_is_written_is_read_back(tmp_path: Path, crystals: list[Frame], name: str) -> None:
+    write_frames(tmp_path / name, crystals)
+    assert_same(read_frames(tmp_path / name), crystals)
+
+
+def test_folder_of_databases(tmp_path: Path, crystals: list[Frame]) -> None:
+    for number, frame in enumerate(crystals):
+        write_frames(tmp_path / "all" / f"data.{number:04d}.aselmdb", [frame])
+    assert_same(read_frames(tmp_path / "all"), crystals)
+
+
+def test_molecules_through_deepmd(tmp_path: Path) -> None:
+    frames = [labelled(molecule("CH3CH2OH"), 1), labelled(molecule("H2O"), 2), labelled(bulk("Cu"), 3)]
+    write_frames(tmp_path / "mixed", frames)
+    assert_same(read_frames(tmp_path / "mixed"), frames)
+
+
+def test_missing_labels_stay_missing(tmp_path: Path) -> None:
+    first, second = bulk("Si"), bulk("Si")
+    first.calc = SinglePointCalculator(first, energy=-1.0)
+    second.calc = SinglePointCalculator(second, forces=np.zeros((2, 3)))
+    ase.io.write(tmp_path / "some.extxyz", [first, second, bulk("Si")])
+    frames = read_frames(tmp_path / "some.extxyz", task="pbe")
+    assert [frame.energy for frame in frames] == [-1.0, None, None]
+    assert [frame.forces is None for frame in frames] == [True, False, True]
+    assert all(frame.stress is None and frame.task == "pbe" for frame in frames)
+
+
+def test_labels_under_other_names(tmp_path: Path) -> None:
+    atoms = bulk("Si")
+    atoms.info["REF_energy"] = -3.0
+    atoms.arrays["REF_forces"] = np.ones((2, 3))
+    ase.io.write(tmp_path / "a.extxyz", atoms)
+    frame = read_frames(tmp_path / "a.extxyz", keys=LabelKeys("REF_energy", "REF_forces"))[0]
+    assert frame.energy == -3.0 and (frame.forces == 1.0).all()
+    with pytest.raises(UserError, match=r"did you mean 'REF_energy'"):
+        read_frames(tmp_path / "a.extxyz", keys=LabelKeys("REF_enrgy"))
+
+
+def test_charge_and_spin_survive(tmp_path: Path) -> None:
+    frame = labelled(molecule("CH3"), 0)
+    frame.charge, frame.spin = -1.0, 2.0
+    for name in ("a.extxyz", "a.db"):
+        write_frames(tmp_path / name, [frame])
+        again = read_frames(tmp_path / name)[0]
+        assert (again.charge, again.spin) == (-1.0, 2.0)
+
+
+def test_deepmd_virial_has_the_sign_of_deepmd(tmp_path: Path) -> None:
+    frame = labelled(bulk("Cu"), 0)
+    write_frames(tmp_path / "cu", [frame])
+    virial = np.load(tmp_path / "cu" / "set.000" / "virial.npy").reshape(3, 3)
+    np.testing.assert_allclose(virial, -frame.volume * frame.stress)
+
+
+def test_isolated_atoms(tmp_path: Path) -> None:
+    atoms = [Frame(Atoms("H"), energy=-13.6), Frame(Atoms("O"), energy=-2000.0)]
+    write_frames(tmp_path / "e0.extxyz", atoms)
+    assert read_isolated_atoms(tmp_path / "e0.extxyz") == {"H": -13.6, "O": -2000.0}
+    write_frames(tmp_path / "pair.extxyz", [Frame(Atoms("H2", [[0, 0, 0], [0, 0, 1]]), energy=1.0)])
+    with pytest.raises(UserError, match="holds 2 atoms"):
+        read_isolated_atoms(tmp_path / "pair.extxyz")
+
+
+@pytest.mark.parametrize("label", ["energy", "forces", "stress"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_finite_labels_name_file_and_frame(tmp_path: Path, label: str, value: float) -> None:
+    good, bad = bulk("Si"), bulk("Si")
+    shape = {"energy": (), "forces": (2, 3), "stress": (6,)}[label]
+    for atoms, fill in ((good, 0.0), (bad, value)):
+        atoms.calc = SinglePointCalculator(atoms, **{label: np.full(shape, fill) if shape else fill})
+    ase.io.write(tmp_path / "bad.extxyz", [good, bad])
+    with pytest.raises(UserError, match=rf"bad.extxyz, frame 1.*'{label}' is NaN or infinite"):
+        read_frames(tmp_path / "bad.extxyz")
+
+
+def test_stress_needs_a_volume() -> None:
+    frame = Frame(molecule("H2O"), stress=np.eye(3), source="x.extxyz", index=4)
+    with pytest.raises(UserError, match=r"x.extxyz, frame 4 has a stress label but no positive volume"):
+        check(frame)
+
+
+def test_left_handed_cells_have_a_volume() -> None:
+    atoms = bulk("Si")
+    atoms.set_cell(atoms.cell.array[[1, 0, 2]])
+    assert atoms.cell.handedness == -1
+    assert check(Frame(atoms, stress=np.eye(3))).volume > 0
+
+
+def test_missing_damaged_and_unknown_files(tmp_path: Path, crystals: list[Frame]) -> None:
+    with pytest.raises(UserError, match="nothing.extxyz does not exist"):
+        read_frames(tmp_path / "nothing.extxyz")
+    write_frames(tmp_path / "good.extxyz", crystals)
+    text = (tmp_path / "good.extxyz").read_text()
+    (tmp_path / "cut.extxyz").write_text(text[: int(len(text) * 0.9)])
+    with pytest.raises(UserError, match=r"cut.extxyz, frame 2 could not be read"):
+        read_frames(tmp_path / "cut.extxyz")
+    for name in ("junk.db", "junk.aselmdb", "junk.foo"):
+        (tmp_path / name).write_bytes(b"\x00\x01junk" * 50)
+        with pytest.raises(UserError, match=name):
+            read_frames(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="neither DeePMD data"):
+        read_frames(tmp_path / "empty")
+
+
+def test_damaged_deepmd_folders(tmp_path: Path, crystals: list[Frame]) -> None:
+    write_frames(tmp_path / "s", crystals)
+    np.save(tmp_path / "s" / "set.000" / "energy.npy", np.zeros(2))
+    with pytest.raises(UserError, match=r"energy.npy holds 2 frames where coord.npy holds 3"):
+        read_frames(tmp_path / "s")
+    (tmp_path / "s" / "type_map.raw").unlink()
+    with pytest.raises(UserError, match=r"type_map.raw is missing"):
+        read_frames(tmp_path / "s")
+
+
+def test_nothing_is_overwritten(tmp_path: Path, crystals: list[Frame]) -> None:
+    write_frames(tmp_path / "a.extxyz", crystals)
+    with pytest.raises(UserError, match="exists already"):
+        write_frames(tmp_path / "a.extxyz", crystals)
+
+
+def test_pymatgen_both_ways() -> None:
+    pytest.importorskip("pymatgen.core")
+    for atoms in (bulk("NaCl", "rocksalt", a=5.6), molecule("H2O")):
+        again = atoms_from_pymatgen(pymatgen_from_atoms(atoms))
+        assert again.get_chemical_symbols() == atoms.get_chemical_symbols()
+        assert (again.pbc == atoms.pbc).all()
+        np.testing.assert_allclose(again.positions, atoms.positions, atol=1e-12)
+
+
+@needs_shared
+def test_shared_data_are_read_whole() -> None:
+    water = read_frames(SHARED / "deepmd-water" / "data_1")
+    assert len(water) > 80 and len(water[0].atoms) == 192 and water[0].stress is None
+    silicon = read_frames(SHARED / "mlearn" / "Si-train.extxyz")
+    assert len(silicon) == 214 and silicon[0].energy == pytest.approx(-295.49753016)
+    assert set(read_isolated_atoms(SHARED / "molecules" / "3bpa-isolated-atoms.extxyz")) == set("HCNO")
