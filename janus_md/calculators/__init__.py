@@ -1,0 +1,1 @@
+"""Potentials for simulation programs written in Python."""

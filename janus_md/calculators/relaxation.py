@@ -1,0 +1,61 @@
+"""Relaxation through ASE: L-BFGS on positions, and on the cell through its Frechet filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.filters import FrechetCellFilter
+from ase.optimize import LBFGS
+
+from janus_md.errors import UserError
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """Outcome of a relaxation: energy in eV, fmax in eV/Å (positions only)."""
+
+    atoms: Atoms
+    converged: bool
+    steps: int
+    energy: float
+    fmax: float
+
+
+def relax(
+    atoms: Atoms,
+    cell: bool = False,
+    fmax: float = 0.02,
+    steps: int = 500,
+    report: Callable[[str], None] | None = None,
+) -> Relaxed:
+    """Relax a copy of ``atoms`` with its calculator.
+
+    ``fmax`` in eV/Å; with ``cell`` the stress is driven to zero too (three periodic directions are
+    needed, else ``UserError``). ``report`` receives one line per tenth of the steps taken.
+    """
+    if cell and not atoms.pbc.all():
+        raise UserError(
+            f"relaxing the cell of {atoms.get_chemical_formula()} needs three periodic directions:"
+            " leave out --cell or set pbc"
+        )
+    moved = atoms.copy()
+    moved.calc = atoms.calc
+    optimiser = LBFGS(FrechetCellFilter(moved) if cell else moved, logfile=None)
+    if report is not None:
+        optimiser.attach(_reporter(optimiser, moved, report), interval=1)
+    converged = bool(optimiser.run(fmax=fmax, steps=steps))
+    largest = float(np.linalg.norm(moved.get_forces(), axis=1).max())
+    return Relaxed(moved, converged, optimiser.nsteps, float(moved.get_potential_energy()), largest)
+
+
+def _reporter(optimiser: LBFGS, atoms: Atoms, report: Callable[[str], None]) -> Callable[[], None]:
+    def write() -> None:
+        if optimiser.nsteps % 10 == 0:
+            largest = np.linalg.norm(atoms.get_forces(), axis=1).max()
+            energy = atoms.get_potential_energy()
+            report(f"step {optimiser.nsteps:5d}  energy {energy:.6f} eV  fmax {largest:.4f} eV/Å")
+
+    return write

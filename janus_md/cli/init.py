@@ -1,0 +1,54 @@
+"""`janus-md init`: a model file with random weights, for benchmarks and for checking installations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from janus_md.cli.outputs import Precision, refuse_existing, split_symbols
+from janus_md.errors import UserError
+
+
+def register(app: typer.Typer) -> None:
+    app.command(name="init", help="Write a model with random weights.")(init)
+
+
+def init(
+    preset: Annotated[str, typer.Argument(help="tiny, small, 10m, moe-s, moe-m or moe-l.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: *.janus.pt.")],
+    elements: Annotated[
+        list[str] | None,
+        typer.Option("--elements", "-e", help="Elements of the model, e.g. --elements Si O."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
+    precision: Annotated[
+        Precision, typer.Option(help="Arithmetic of the exported model.")
+    ] = Precision.single,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Draw weights from ``seed`` and export them."""
+    refuse_existing(output, force)
+    symbols = known_symbols(split_symbols(elements))
+    import torch
+
+    from janus_md.export import export_model
+    from janus_md.model import MatRISMoE
+    from janus_md.model import preset as model_preset
+
+    config = model_preset(preset, **({"elements": symbols} if symbols else {}))
+    torch.manual_seed(seed)
+    model = MatRISMoE(config)
+    export_model(model, output, precision=precision.value)
+    typer.echo(f"{output}: {preset} with random weights (seed {seed})")
+
+
+def known_symbols(symbols: list[str] | None) -> list[str] | None:
+    """Check that each symbol is an element's; raises ``UserError`` naming the one that is not."""
+    from ase.data import atomic_numbers
+
+    for symbol in symbols or []:
+        if symbol not in atomic_numbers or symbol == "X":
+            raise UserError(f"'{symbol}' is no chemical element: write symbols such as Si or O")
+    return symbols

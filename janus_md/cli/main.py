@@ -1,0 +1,65 @@
+"""The command `janus-md`: assembles the sub-commands and turns user errors into one sentence.
+
+No module imported here may import torch: ``janus-md --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import janus_md
+from janus_md.cli.lists import spell_out
+from janus_md.errors import UserError
+
+EXIT_USER_ERROR = 2
+
+app = typer.Typer(
+    name="janus-md",
+    help="Universal interatomic potentials: train, evaluate, export, run in LAMMPS and ASE.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"janus-md {janus_md.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
+
+
+# The order of the help page: the order in which one meets them.
+import importlib.util
+
+for _name in ("quickstart", "data", "train", "eval", "export", "info", "init", "relax", "md"):
+    if importlib.util.find_spec(f"janus_md.cli.{_name}"):
+        importlib.import_module(f"janus_md.cli.{_name}").register(app)
+if importlib.util.find_spec("janus_md.cli.lammps"):
+    app.add_typer(importlib.import_module("janus_md.cli.lammps").app, name="lammps")
+
+
+def main() -> None:
+    """Entry point: a user's mistake ends with one sentence on stderr and exit code 2."""
+    try:
+        app(args=spell_out(sys.argv[1:]))
+    except UserError as error:
+        typer.echo(f"janus-md: {error}", err=True)
+        sys.exit(EXIT_USER_ERROR)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""`janus-md md`: molecular dynamics through ASE."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from janus_md.cli.outputs import refuse_existing
+
+
+class Ensemble(StrEnum):
+    nve = "nve"
+    nvt = "nvt"
+    npt = "npt"
+
+
+def register(app: typer.Typer) -> None:
+    app.command(name="md", help="Run molecular dynamics with ASE.")(md)
+
+
+def md(
+    structure: Annotated[Path, typer.Argument(help="Any format ASE or pymatgen reads.")],
+    model: Annotated[Path, typer.Option("--model", "-m", help="Exported file or checkpoint.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Trajectory: .traj, .extxyz …")],
+    ensemble: Annotated[Ensemble, typer.Option(help="What is held constant.")] = Ensemble.nvt,
+    temperature: Annotated[float, typer.Option(help="K.", min=0.0)] = 300.0,
+    pressure: Annotated[float, typer.Option(help="GPa, for npt.")] = 0.0,
+    timestep: Annotated[float, typer.Option(help="fs.", min=1e-6)] = 1.0,
+    steps: Annotated[int, typer.Option(help="Number of steps.", min=0)] = 1000,
+    every: Annotated[int, typer.Option(help="Write every so many steps.", min=1)] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of velocities and thermostat.")] = 0,
+    task: Annotated[str | None, typer.Option(help="Task of a multi-task model.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Velocities are drawn at the temperature unless the structure carries some."""
+    refuse_existing(output, force)
+    from janus_md.io.structures import read_structure
+    from janus_md.io.trajectories import TrajectoryWriter
+
+    atoms = read_structure(structure)
+    writer = TrajectoryWriter(output)
+    from janus_md.calculators.ase import JanusCalculator
+    from janus_md.calculators.dynamics import integrator, start_velocities
+    from janus_md.cli.progress import steps_of
+
+    atoms.calc = JanusCalculator(model, device=device, task=task)
+    start_velocities(atoms, temperature, seed)
+    dynamics = integrator(atoms, ensemble.value, timestep, temperature, pressure, seed)
+    atoms.get_forces()  # a model that lacks an element is reported before anything is written
+    with writer, steps_of(steps, f"{ensemble.value} {atoms.get_chemical_formula()}") as advance:
+        writer.write(atoms)
+        done = 0
+        while done < steps:
+            chunk = min(every, steps - done)
+            dynamics.run(chunk)
+            done += chunk
+            writer.write(atoms)
+            energy = atoms.get_total_energy()
+            advance(chunk, f"{atoms.get_temperature():.0f} K, total energy {energy:.5f} eV")
+    typer.echo(f"{output}: {writer.frames} frames of {len(atoms)} atoms")

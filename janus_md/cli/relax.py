@@ -1,0 +1,45 @@
+"""`janus-md relax`: positions, and the cell if asked, to a minimum of the energy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from janus_md.cli.outputs import refuse_existing
+
+
+def register(app: typer.Typer) -> None:
+    app.command(name="relax", help="Relax a structure.")(relax)
+
+
+def relax(
+    structure: Annotated[Path, typer.Argument(help="Any format ASE or pymatgen reads.")],
+    model: Annotated[Path, typer.Option("--model", "-m", help="Exported file or checkpoint.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Relaxed structure.")],
+    cell: Annotated[bool, typer.Option("--cell", help="Relax the cell too.")] = False,
+    fmax: Annotated[float, typer.Option(help="Stop below this force, eV/Å.", min=0.0)] = 0.02,
+    steps: Annotated[int, typer.Option(help="At most this many steps.", min=0)] = 500,
+    task: Annotated[str | None, typer.Option(help="Task of a multi-task model.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Relax with L-BFGS and write the result; the energy and the largest force are printed."""
+    refuse_existing(output, force)
+    from janus_md.io.structures import check_writable_format, read_structure, write_structure
+
+    check_writable_format(output)
+    atoms = read_structure(structure)
+    from janus_md.calculators.ase import JanusCalculator
+    from janus_md.calculators.relaxation import relax as relax_atoms
+
+    atoms.calc = JanusCalculator(model, device=device, task=task)
+    outcome = relax_atoms(
+        atoms, cell=cell, fmax=fmax, steps=steps, report=lambda line: typer.echo(line)
+    )
+    write_structure(output, outcome.atoms)
+    state = "converged" if outcome.converged else f"NOT converged in {steps} steps"
+    typer.echo(
+        f"{output}: {state}, energy {outcome.energy:.6f} eV, largest force {outcome.fmax:.4f} eV/Å"
+    )

@@ -1,0 +1,119 @@
+"""Structures in and out, in every format that ASE and pymatgen know.
+
+pymatgen is imported only for what ASE cannot read and for its own JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from janus_md.errors import UserError
+from janus_md.io.pymatgen import atoms_from_pymatgen, pymatgen_from_atoms
+
+
+def read_structure(path: str | Path) -> Atoms:
+    """Read the last structure of a file.
+
+    Raises ``UserError`` for a missing file and for one that neither ASE nor pymatgen can read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: check the name of the structure file")
+    if _holds_pymatgen_json(path):
+        return atoms_from_pymatgen(_load_pymatgen_json(path))
+    try:
+        return _read_with_ase(path)
+    except Exception as ase_error:  # each of ASE's readers fails in its own way
+        try:
+            return atoms_from_pymatgen(_read_with_pymatgen(path))
+        except UserError:
+            raise
+        except Exception:
+            reason = str(ase_error).strip().splitlines()
+            raise UserError(
+                f"neither ASE nor pymatgen can read a structure from {path}"
+                f" ({reason[0] if reason else type(ase_error).__name__}): check its format and ending"
+            ) from ase_error
+
+
+def write_structure(path: str | Path, atoms: Atoms) -> None:
+    """Write one structure; ``.json`` is pymatgen's, every other ending ASE's or else pymatgen's."""
+    import ase.io
+    from ase.io.formats import UnknownFileTypeError
+
+    path = Path(path)
+    if path.suffix == ".json":
+        path.write_text(json.dumps(pymatgen_from_atoms(atoms).as_dict()))
+        return
+    try:
+        ase.io.write(path, atoms)
+    except UnknownFileTypeError:
+        try:
+            pymatgen_from_atoms(atoms).to(filename=str(path))
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"neither ASE nor pymatgen knows a format for {path.name}:"
+                " choose an ending such as .cif, .extxyz or .json"
+            ) from error
+
+
+def check_writable_format(path: str | Path) -> None:
+    """Raise ``UserError`` for an ending nothing can write, before the work is done."""
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+
+    path = Path(path)
+    if path.suffix == ".json" or path.suffix in {".mcif", ".cssr", ".yaml"}:
+        return
+    try:
+        name = filetype(path.name, read=False)
+    except UnknownFileTypeError as error:
+        raise UserError(
+            f"no format is known for {path.name}: choose an ending such as .cif, .extxyz or .json"
+        ) from error
+    if name in ioformats and not ioformats[name].can_write:
+        raise UserError(f"{path.name} is of a format that can only be read: choose .cif or .extxyz")
+
+
+def _read_with_ase(path: Path) -> Atoms:
+    import ase.io
+
+    atoms = ase.io.read(path)
+    if isinstance(atoms, list):
+        atoms = atoms[-1]
+    if len(atoms) == 0:
+        raise UserError(f"{path} holds a structure without atoms")
+    return atoms
+
+
+def _read_with_pymatgen(path: Path) -> Any:
+    from pymatgen.core import Molecule, Structure
+
+    try:
+        return Structure.from_file(str(path))
+    except Exception:  # pymatgen's readers fail in many ways; the molecule is the second try
+        return Molecule.from_file(str(path))
+
+
+def _holds_pymatgen_json(path: Path) -> bool:
+    if path.suffix != ".json":
+        return False
+    try:
+        content = json.loads(path.read_text())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from error
+    return isinstance(content, dict) and "sites" in content
+
+
+def _load_pymatgen_json(path: Path) -> Any:
+    from pymatgen.core import Molecule, Structure
+
+    content = json.loads(path.read_text())
+    kind = Structure if "lattice" in content else Molecule
+    try:
+        return kind.from_dict(content)
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is not a structure as pymatgen writes it: {error}") from error
