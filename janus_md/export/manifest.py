@@ -1,0 +1,60 @@
+"""What an exported model says of itself, as JSON inside its file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from janus_md.errors import UserError
+
+FORMAT_VERSION = 1
+ENTRY = "manifest.json"
+
+
+class Manifest(BaseModel):
+    """Facts an engine needs before it runs a model; lengths in Å, energies in eV."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    format_version: int = FORMAT_VERSION
+    engine: Literal["torchscript"] = "torchscript"
+    cutoff: float
+    line_cutoff: float
+    elements: list[str]
+    tasks: list[str]
+    dtype: Literal["float32", "float64"]
+    units: dict[str, str] = {"length": "Å", "energy": "eV"}
+    num_blocks: int
+    feature_width: int
+    parameters: int
+    active_parameters: int
+    magmoms: bool
+    uses_charge: bool
+    uses_spin: bool
+    uses_composition: bool
+    checkpoint_sha256: str
+    versions: dict[str, str]
+    minimum_plugin_version: str = "0.1.0"
+
+
+def read_manifest(text: str, path: Path) -> Manifest:
+    """Parse and check the manifest of the file ``path``.
+
+    Raises:
+        UserError: no manifest, a damaged one, or one of a newer format.
+    """
+    if not text:
+        raise UserError(f"{path} is not a Janus-MD model: export one with 'janus-md export'")
+    try:
+        content = json.loads(text)
+        version = content["format_version"]
+        if version > FORMAT_VERSION:
+            raise UserError(
+                f"{path} has format version {version}, newer than {FORMAT_VERSION}: update janus-md"
+            )
+        return Manifest(**content)
+    except (ValueError, KeyError, TypeError, ValidationError):
+        raise UserError(f"{path} holds a damaged manifest: export the model again") from None

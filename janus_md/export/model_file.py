@@ -1,0 +1,40 @@
+"""Reading an exported model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from janus_md.errors import UserError
+from janus_md.export.manifest import ENTRY, Manifest, read_manifest
+
+
+@dataclass(frozen=True)
+class Potential:
+    """An exported model and its manifest; ``module`` goes into :func:`janus_md.model.predict`."""
+
+    module: torch.jit.ScriptModule
+    manifest: Manifest
+
+
+def load_exported(path: str | Path, device: str | torch.device = "cpu") -> Potential:
+    """Load ``*.janus.pt``. Runs TorchScript, no pickled Python.
+
+    Raises:
+        UserError: the file is missing, truncated, not a Janus-MD model, or of a newer format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"the model file {path} does not exist")
+    extra = {ENTRY: ""}
+    try:
+        module = torch.jit.load(str(path), map_location=device, _extra_files=extra)
+    except (RuntimeError, ValueError):
+        raise UserError(
+            f"{path} cannot be read: it is truncated, damaged or not an exported model; copy or export it again"
+        ) from None
+    text = extra[ENTRY]
+    manifest = read_manifest(text.decode() if isinstance(text, bytes) else text, path)
+    return Potential(module=module.eval(), manifest=manifest)

@@ -1,0 +1,175 @@
+"""Merging experts and writing ``*.janus.pt``."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import ase
+import torch
+from ase.data import atomic_numbers, covalent_radii
+from torch import nn
+
+import janus_md
+from janus_md.errors import UserError, nearest
+from janus_md.export.manifest import ENTRY, Manifest
+from janus_md.export.model_file import load_exported
+from janus_md.graph import batch_graphs, build_graph
+from janus_md.model import MatRISMoE, predict
+from janus_md.model.experts import ExpertMLP
+
+PRECISIONS = {"single": torch.float32, "double": torch.float64}
+
+
+def merge_experts(model: MatRISMoE, elements: Sequence[str] | None = None) -> MatRISMoE:
+    """A copy of ``model`` for ``elements`` (all it knows, if None) without routers: the same energies to rounding.
+
+    Raises:
+        UserError: the model does not know one of the elements.
+    """
+    known = model.config.elements
+    wanted = sorted(set(elements or known), key=atomic_numbers.__getitem__)
+    for symbol in wanted:
+        if symbol not in known:
+            raise UserError(
+                f"the model does not know the element {symbol}{nearest(symbol, known)}: "
+                "name only elements it was trained on"
+            )
+    species = torch.tensor([known.index(symbol) for symbol in wanted])
+    config = model.config.model_copy(update={"elements": wanted})
+    merged = copy.deepcopy(model)
+    merged.config = config
+    merged.atomic_numbers = config.atomic_numbers
+    merged.num_elements = len(wanted)
+    with torch.no_grad():
+        embedding = merged.embedding
+        embedding.element = nn.Embedding.from_pretrained(embedding.element.weight[species].clone())
+        if config.composition:
+            embedding.composition.weight = nn.Parameter(embedding.composition.weight[:, species])
+        references = merged.heads["energy"].references
+        references.table = references.table[:, species].clone()
+    for parent in list(merged.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, ExpertMLP):
+                setattr(parent, name, child.merge(species))
+    return merged.eval().requires_grad_(False)
+
+
+def export_model(
+    model: MatRISMoE,
+    path: str | Path,
+    elements: Sequence[str] | None = None,
+    precision: Literal["single", "double"] = "single",
+    frames: Sequence[ase.Atoms] | None = None,
+    overwrite: bool = False,
+) -> Manifest:
+    """Write ``model`` to ``path`` as one TorchScript file, checked against the model before it gets its name.
+
+    Args:
+        frames: structures to check on; a rattled cluster of the elements if None. Frames with other elements are left out.
+
+    Raises:
+        UserError: the file exists, an element is unknown, or the file disagrees with the model.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} already exists: choose another name or remove it first")
+    if precision not in PRECISIONS:
+        raise UserError(f"precision {precision!r} is neither 'single' nor 'double'")
+    merged = merge_experts(model, elements).to(PRECISIONS[precision])
+    manifest = _describe(model, merged, precision)
+    with warnings.catch_warnings():
+        # TorchScript is deprecated in favour of torch.export; it is the engine of this format version.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scripted = torch.jit.script(merged)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    os.close(handle)
+    try:
+        torch.jit.save(scripted, temporary, _extra_files={ENTRY: manifest.model_dump_json()})
+        _check(model, Path(temporary), manifest, _suitable(frames, manifest.elements))
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return manifest
+
+
+def _describe(model: MatRISMoE, merged: MatRISMoE, precision: str) -> Manifest:
+    config = merged.config
+    return Manifest(
+        cutoff=config.cutoff,
+        line_cutoff=config.line_cutoff,
+        elements=config.elements,
+        tasks=config.tasks,
+        dtype="float32" if precision == "single" else "float64",
+        num_blocks=config.blocks,
+        feature_width=config.width,
+        parameters=sum(p.numel() for p in model.parameters()),
+        active_parameters=active_parameters(model),
+        magmoms=config.magmoms,
+        uses_charge=config.charge,
+        uses_spin=config.spin,
+        uses_composition=config.composition,
+        checkpoint_sha256=_hash(model),
+        versions={"janus_md": janus_md.__version__, "torch": str(torch.__version__)},
+    )
+
+
+def active_parameters(model: MatRISMoE) -> int:
+    """Parameters that act on one element: all but the experts its router leaves out."""
+    total = sum(p.numel() for p in model.parameters())
+    for module in model.modules():
+        if isinstance(module, ExpertMLP) and module.router is not None:
+            idle = module.num_experts - module.router.top_k
+            total -= idle * sum(w[0].numel() for w in (module.w1, module.b1, module.w2))
+    return total
+
+
+def _hash(model: MatRISMoE) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _suitable(frames: Sequence[ase.Atoms] | None, elements: list[str]) -> list[ase.Atoms]:
+    chosen = [frame for frame in frames or () if set(frame.symbols) <= set(elements)][:8]
+    return chosen or [_cluster(elements)]
+
+
+def _cluster(elements: list[str]) -> ase.Atoms:
+    """A periodic rattled arrangement that holds each element (of the first 32) twice."""
+    symbols = (elements[:32] * 2)[: max(2, 2 * min(len(elements), 32))]
+    spacing = 2.0 * max(float(covalent_radii[atomic_numbers[s]]) for s in symbols)
+    side = int(len(symbols) ** (1 / 3)) + 1
+    grid = [(x, y, z) for x in range(side) for y in range(side) for z in range(side)]
+    positions = [[spacing * c for c in point] for point in grid[: len(symbols)]]
+    atoms = ase.Atoms(symbols, positions, cell=[spacing * side] * 3, pbc=True)
+    atoms.rattle(0.2, seed=0)
+    return atoms
+
+
+def _check(model: MatRISMoE, path: Path, manifest: Manifest, frames: list[ase.Atoms]) -> None:
+    """Compare the file with the routed model in float64."""
+    exact = copy.deepcopy(model).to(torch.float64).eval()
+    potential = load_exported(path)
+    energy_bound, force_bound = (1e-9, 1e-8) if manifest.dtype == "float64" else (1e-4, 1e-3)
+    for frame in frames:
+        batch = batch_graphs([build_graph(frame, manifest.cutoff, manifest.line_cutoff)])
+        expected = predict(exact, batch)
+        found = predict(potential.module, batch)
+        size = 1.0 + float(expected.forces.abs().max())
+        energy = float((found.energy - expected.energy).abs().max()) / len(frame)
+        force = float((found.forces - expected.forces).abs().max())
+        if not (energy <= energy_bound * size and force <= force_bound * size):
+            raise UserError(
+                f"the exported model disagrees with the checkpoint on {frame.get_chemical_formula()} by "
+                f"{energy:.1e} eV/atom and {force:.1e} eV/Å, so nothing was written: try --precision double"
+            )

@@ -1,0 +1,126 @@
+"""The graph of one structure: edges by centre, nearest first, so that the line graph is a prefix.
+
+Every edge i<-j belongs to its centre i. The line graph of centre i is the set of its edges shorter than
+``line_cutoff``; sorting the edges of a centre by length makes that set its first ``num_line[i]`` edges, and no
+list of angles is ever stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ase
+import numpy as np
+from ase.geometry import complete_cell
+from vesin import NeighborList
+
+from janus_md.errors import UserError
+
+SMALLEST_DISTANCE = 0.05
+"""Å; two nuclei closer than this are a mistake in the input, not a structure."""
+
+
+@dataclass(frozen=True)
+class AtomGraph:
+    """Edges of one structure, sorted by centre and then by length.
+
+    Attributes:
+        numbers: atomic numbers, [N].
+        offsets: edges of centre i are ``offsets[i]:offsets[i+1]``, [N+1].
+        neighbours: index j of each edge, [E].
+        shifts: integer cell shifts of each edge's neighbour, [E, 3].
+        vectors: r_j + shift·cell − r_i in Å, float64, [E, 3].
+        num_line: number of edges of each centre shorter than the line cutoff, [N].
+        volume: |det(cell)| in Å³ where all three directions are periodic, else 0.
+    """
+
+    numbers: np.ndarray
+    offsets: np.ndarray
+    neighbours: np.ndarray
+    shifts: np.ndarray
+    vectors: np.ndarray
+    num_line: np.ndarray
+    volume: float
+
+    @property
+    def num_atoms(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def num_edges(self) -> int:
+        return len(self.neighbours)
+
+    @property
+    def num_angles(self) -> int:
+        """Ordered pairs of line-graph edges with a common centre."""
+        return int((self.num_line.astype(np.int64) ** 2).sum())
+
+    @property
+    def centres(self) -> np.ndarray:
+        """Index i of each edge, [E]."""
+        return np.repeat(np.arange(self.num_atoms), np.diff(self.offsets))
+
+
+def neighbour_pairs(
+    positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """All directed pairs within ``cutoff`` Å, images of an atom with itself included.
+
+    Args:
+        positions: [N, 3] in Å. cell: [3, 3], rows may be zero where not periodic. pbc: [3] bool.
+
+    Returns:
+        centres [E], neighbours [E], shifts [E, 3] (integers), vectors [E, 3] in Å, in no particular order.
+    """
+    if len(positions) == 0:
+        none = np.zeros(0, dtype=np.int64)
+        return none, none, np.zeros((0, 3), dtype=np.int64), np.zeros((0, 3))
+    finder = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
+    centres, neighbours, shifts, vectors = finder.compute(
+        points=np.ascontiguousarray(positions, dtype=np.float64),
+        box=np.ascontiguousarray(complete_cell(cell), dtype=np.float64),
+        periodic=np.asarray(pbc, dtype=bool),
+        quantities="ijSD",
+    )
+    return centres.astype(np.int64), neighbours.astype(np.int64), shifts.astype(np.int64), vectors
+
+
+def build_graph(atoms: ase.Atoms, cutoff: float, line_cutoff: float) -> AtomGraph:
+    """The graph of ``atoms`` with edges up to ``cutoff`` and a line graph up to ``line_cutoff`` (Å).
+
+    Raises:
+        UserError: positions or cell are not finite, the volume is zero, or two atoms coincide.
+    """
+    positions = atoms.get_positions()
+    cell = atoms.cell.array
+    if not np.isfinite(positions).all() or not np.isfinite(cell).all():
+        raise UserError(
+            f"the structure {atoms.get_chemical_formula()} has a position or cell vector that is not "
+            "finite: check the file it came from"
+        )
+    periodic = bool(atoms.pbc.all())
+    volume = float(abs(np.linalg.det(cell))) if periodic else 0.0
+    if atoms.pbc.any() and abs(np.linalg.det(complete_cell(cell))) < 1e-8:
+        raise UserError(
+            f"the periodic structure {atoms.get_chemical_formula()} has a cell without volume: "
+            "give it three independent cell vectors or set pbc to False"
+        )
+    centres, neighbours, shifts, vectors = neighbour_pairs(positions, cell, atoms.pbc, cutoff)
+    lengths = np.linalg.norm(vectors, axis=1)
+    if len(lengths) and lengths.min() < SMALLEST_DISTANCE:
+        closest = int(lengths.argmin())
+        raise UserError(
+            f"atoms {centres[closest]} and {neighbours[closest]} of {atoms.get_chemical_formula()} are "
+            f"{lengths[closest]:.3g} Å apart, on top of each other: remove one of them"
+        )
+    by_centre_then_length = np.lexsort((lengths, centres))
+    counts = np.bincount(centres, minlength=len(atoms))
+    return AtomGraph(
+        numbers=atoms.numbers.astype(np.int64),
+        offsets=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+        neighbours=neighbours[by_centre_then_length],
+        shifts=shifts[by_centre_then_length],
+        vectors=vectors[by_centre_then_length],
+        num_line=np.bincount(centres[lengths < line_cutoff], minlength=len(atoms)).astype(np.int64),
+        volume=volume,
+    )

@@ -1,0 +1,85 @@
+"""Atoms attend to their edges: messages from experts, weighted per head, summed into angular moments."""
+
+from __future__ import annotations
+
+import math
+import torch
+from torch import Tensor, nn
+
+from janus_md.model.basis import angular_invariants
+from janus_md.model.config import ModelConfig
+from janus_md.model.experts import ExpertMLP
+from janus_md.ops import sink_softmax
+
+
+class AtomAttention(nn.Module):
+    """m_ij = MoE[h_i, h_j, e_ij] ⊙ W·rb(r_ij), then ρ_i,lm = Σ_j α_ij m_ij Y_lm(r̂_ij) and its invariants.
+
+    The parts of the first linear layer that act on h are applied per atom, before the gather.
+    """
+
+    __constants__ = ["softmax"]
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.key_width = config.key_width
+        self.softmax = config.aggregation == "softmax"
+        queries = config.heads * config.key_width
+        self.atom_norm = nn.LayerNorm(config.width)
+        self.edge_norm = nn.LayerNorm(config.edge_width)
+        self.to_centre = nn.Linear(config.width, config.edge_width + queries)
+        self.to_neighbours = nn.Linear(config.width, config.edge_width)
+        self.keys = nn.Linear(config.edge_width, queries, bias=False)
+        self.split = [config.edge_width, queries]
+        self.experts = ExpertMLP(
+            config.edge_width,
+            config.message_hidden,
+            config.width,
+            len(config.elements),
+            config.num_experts,
+            config.top_k,
+            config.num_shared_experts,
+        )
+        self.filter = nn.Linear(config.num_radial, config.width, bias=False)
+        self.edge_update = nn.Linear(config.width, config.edge_width, bias=False)
+        self.out = nn.Linear(6 * config.width, config.width, bias=False)
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(
+        self,
+        atoms: Tensor,
+        all_atoms: Tensor,
+        edges: Tensor,
+        neighbours: Tensor,
+        radial: Tensor,
+        envelope: Tensor,
+        directions: Tensor,
+        counts: list[int],
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            atoms: features of the centres, [n, C]. all_atoms: what neighbours index, [N, C].
+            edges: [n, K, D]. neighbours: rows of all_atoms, [n, K].
+            radial: radial basis times envelope, [n, K, R]. envelope: [n, K]. directions: Y_lm, [n, K, 16].
+            counts: centres of each element.
+
+        Returns:
+            Updates of the atoms, [n, C], and of the edges, [n, K, D].
+        """
+        rows, slots = neighbours.shape[0], neighbours.shape[1]
+        centre, q = torch.split(self.to_centre(self.atom_norm(atoms)), self.split, dim=-1)
+        sent = self.to_neighbours(self.atom_norm(all_atoms))
+        gathered = sent.index_select(0, neighbours.flatten()).view(rows, slots, -1)
+        tokens = self.edge_norm(edges) + gathered + centre.unsqueeze(1)
+        messages = self.experts(tokens, counts) * self.filter(radial)
+
+        q = q.view(rows, self.heads, self.key_width, 1) * (1.0 / math.sqrt(self.key_width))
+        k = self.keys(tokens).view(rows, slots, self.heads, self.key_width).transpose(1, 2)
+        logits = torch.matmul(k, q).squeeze(-1)
+        keys = envelope.unsqueeze(1)
+        weights = sink_softmax(logits, keys) if self.softmax else torch.sigmoid(logits)
+        weighted = messages.view(rows, slots, self.heads, -1) * weights.transpose(1, 2).unsqueeze(-1)
+        weighted = weighted.view(rows, slots, -1)
+        moments = torch.matmul(directions.transpose(1, 2), weighted) * self.scale
+        return self.out(angular_invariants(moments)), self.edge_update(weighted)

@@ -1,0 +1,118 @@
+"""Smooth functions of edge lengths and directions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def envelope(lengths: Tensor, cutoff: float) -> Tensor:
+    """Polynomial that falls from 1 at r = 0 to 0 at the cutoff, twice continuously differentiable there.
+
+    1 − 28x⁶ + 48x⁷ − 21x⁸ (Gasteiger et al., arXiv:2003.03123, eq. 8 with p = 6), in the factorised form
+    (1−x)³·(1 + 3x + 6x² + 10x³ + 15x⁴ + 21x⁵), which loses no digits near the cutoff. Exactly zero beyond it.
+
+    Args:
+        lengths: Å, any shape. cutoff: Å.
+    """
+    x = torch.clamp(lengths / cutoff, max=1.0)
+    series = 1.0 + x * (3.0 + x * (6.0 + x * (10.0 + x * (15.0 + x * 21.0))))
+    rest = 1.0 - x
+    return rest * rest * rest * series
+
+
+class BesselBasis(nn.Module):
+    """√2·sin(f_n·r/rc)/(r/rc) with learnable f_n, initially nπ (Gasteiger et al., arXiv:2003.03123, eq. 7)."""
+
+    def __init__(self, size: int, cutoff: float) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+        self.frequencies = nn.Parameter(math.pi * torch.arange(1, size + 1).to(torch.get_default_dtype()))
+
+    def forward(self, lengths: Tensor) -> Tensor:
+        """Å, [...] → [..., size]."""
+        x = (lengths / self.cutoff).unsqueeze(-1)
+        return math.sqrt(2.0) * torch.sin(self.frequencies * x) / x
+
+
+def chebyshev(cosines: Tensor, size: int) -> Tensor:
+    """T_0 … T_{size−1} of cos θ, so cos lθ, stacked in front: [...] → [size, ...].
+
+    Polynomials of the cosine: no arccos, hence no singular derivative at 0 or π.
+    """
+    terms = [torch.ones_like(cosines), cosines]
+    for _ in range(size - 2):
+        terms.append(2.0 * cosines * terms[-1] - terms[-2])
+    return torch.stack(terms[:size])
+
+
+def harmonics(directions: Tensor) -> Tensor:
+    """Real spherical harmonics of degree 0 to 3 with Σ_m Y_lm² = 1 for each l.
+
+    Args:
+        directions: unit vectors, [..., 3].
+
+    Returns:
+        [..., 16], degree l in columns l² to (l+1)²−1.
+    """
+    x, y, z = directions.unbind(-1)
+    xx, yy, zz = x * x, y * y, z * z
+    return torch.stack(
+        [
+            torch.ones_like(x),
+            x,
+            y,
+            z,
+            math.sqrt(3.0) * x * y,
+            math.sqrt(3.0) * y * z,
+            1.5 * zz - 0.5,
+            math.sqrt(3.0) * x * z,
+            math.sqrt(0.75) * (xx - yy),
+            math.sqrt(0.625) * y * (3.0 * xx - yy),
+            math.sqrt(15.0) * x * y * z,
+            math.sqrt(0.375) * y * (5.0 * zz - 1.0),
+            0.5 * z * (5.0 * zz - 3.0),
+            math.sqrt(0.375) * x * (5.0 * zz - 1.0),
+            math.sqrt(3.75) * z * (xx - yy),
+            math.sqrt(0.625) * x * (xx - 3.0 * yy),
+        ],
+        dim=-1,
+    )
+
+
+def angular_invariants(moments: Tensor) -> Tensor:
+    """Rotation invariants of the angular sums of each channel.
+
+    The sum itself, Σ_m ρ_lm² for l = 1, 2, 3 (three-body), and v·Q·v and tr Q³ of the vector v (l = 1) and the
+    traceless matrix Q (l = 2), which are four-body.
+
+    Args:
+        moments: ρ_lm, columns as in :func:`harmonics`, [n, 16, C].
+
+    Returns:
+        [n, 6·C].
+    """
+    squares = moments * moments
+    v = moments[:, 1:4]
+    q = moments[:, 4:9] * (1.0 / math.sqrt(3.0))
+    xy, yz, xz = q[:, 0], q[:, 1], q[:, 3]
+    zz = moments[:, 6] * (2.0 / 3.0)
+    xx = q[:, 4] - 0.5 * zz
+    yy = -q[:, 4] - 0.5 * zz
+    x, y, z = v[:, 0], v[:, 1], v[:, 2]
+    vqv = xx * x * x + yy * y * y + zz * z * z + 2.0 * (xy * x * y + yz * y * z + xz * x * z)
+    # A traceless symmetric matrix has tr Q³ = 3·det Q.
+    det = xx * (yy * zz - yz * yz) - xy * (xy * zz - yz * xz) + xz * (xy * yz - yy * xz)
+    return torch.cat(
+        [
+            moments[:, 0],
+            squares[:, 1:4].sum(1),
+            squares[:, 4:9].sum(1),
+            squares[:, 9:16].sum(1),
+            vqv,
+            3.0 * det,
+        ],
+        dim=-1,
+    )

@@ -1,0 +1,139 @@
+"""Energy, forces, stress, per-atom virials from one gradient with respect to the edge vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from janus_md.errors import UserError
+from janus_md.graph import GraphBatch
+from janus_md.model.matris import MatRISMoE
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Results of a batch; per-atom rows are in the order of the input atoms, float64 but for magmoms.
+
+    Attributes:
+        energy: eV, [B]. energies: eV, [N].
+        forces: eV/Å, [N, 3]. stress: eV/Å³, ASE's sign, [B, 3, 3]. virials: eV, −r⊗∂E/∂r of each edge shared between its
+            ends, [N, 3, 3]. None where not asked for.
+        magmoms: μ_B, [N], or None where the model has no such head.
+    """
+
+    energy: Tensor
+    energies: Tensor
+    forces: Tensor | None
+    stress: Tensor | None
+    virials: Tensor | None
+    magmoms: Tensor | None
+
+
+def species_of(numbers: Tensor, known: list[int]) -> Tensor:
+    """Index of each atomic number in ``known``.
+
+    Raises:
+        UserError: an element is not in ``known``.
+    """
+    table = torch.full((int(max([*known, *numbers.tolist()], default=0)) + 1,), -1)
+    table[torch.tensor(known)] = torch.arange(len(known))
+    species = table[numbers.cpu()]
+    if len(species) and int(species.min()) < 0:
+        from ase.data import chemical_symbols
+
+        missing = chemical_symbols[int(numbers.cpu()[species < 0][0])]
+        has = ", ".join(chemical_symbols[number] for number in known)
+        raise UserError(f"the model does not know the element {missing}: it was made for {has}")
+    return species.to(numbers.device)
+
+
+def composition_of(species: Tensor, graph: Tensor, num_graphs: int, num_elements: int) -> Tensor:
+    """Fraction of each element in each graph, float64 [B, elements]."""
+    counts = torch.bincount(graph * num_elements + species, minlength=num_graphs * num_elements)
+    counts = counts.view(num_graphs, num_elements).to(torch.float64)
+    return counts / counts.sum(1, keepdim=True).clamp(min=1.0)
+
+
+def predict(
+    model: MatRISMoE | torch.jit.ScriptModule,
+    batch: GraphBatch,
+    forces: bool = True,
+    stress: bool = False,
+    training: bool = False,
+) -> Prediction:
+    """Evaluate a model, in training or exported form, on a batch.
+
+    Args:
+        training: keep the graph, so that a loss of any of the results can be differentiated.
+
+    Raises:
+        UserError: an element the model lacks; stress asked of a graph that is not fully periodic.
+    """
+    if stress and bool((batch.volume <= 0).any()):
+        raise UserError("stress was asked of a structure that is not periodic in three directions")
+    known = list(model.atomic_numbers)
+    species = species_of(batch.numbers, known)
+    composition = composition_of(species, batch.graph, batch.num_graphs, len(known))
+    derivatives = forces or stress
+    vectors = [v.detach().requires_grad_(derivatives) for v in batch.vectors]
+    with torch.set_grad_enabled(training or derivatives):
+        rows, features = model(
+            species,
+            batch.graph,
+            batch.neighbours,
+            vectors,
+            batch.line_counts,
+            batch.task,
+            batch.charge,
+            batch.spin,
+            composition,
+        )
+        moments = model.magmoms(features)
+        back = torch.empty_like(batch.order)
+        back[batch.order] = torch.arange(len(back), device=back.device)
+        energy = rows.new_zeros(batch.num_graphs).index_add(0, batch.graph, rows)
+        force_rows = stress_rows = virial_rows = None
+        if derivatives:
+            gradients = list(torch.autograd.grad(rows.sum(), vectors, create_graph=training))
+            force_rows = forces_from(gradients, batch.neighbours)
+            if stress:
+                virial_rows = virials_from(gradients, batch)
+                total = virial_rows.new_zeros(batch.num_graphs, 3, 3)
+                total = total.index_add(0, batch.graph, virial_rows)
+                stress_rows = -total / batch.volume[:, None, None]
+
+    def in_input_order(values: Tensor | None) -> Tensor | None:
+        return None if values is None or not len(values) == len(back) else values[back]
+
+    energies = rows[back]
+    return Prediction(
+        energy=energy if training else energy.detach(),
+        energies=energies if training else energies.detach(),
+        forces=in_input_order(force_rows) if forces else None,
+        stress=stress_rows,
+        virials=in_input_order(virial_rows),
+        magmoms=in_input_order(moments if training else moments.detach())
+        if moments.numel() or not len(back)
+        else None,
+    )
+
+
+def forces_from(gradients: list[Tensor], neighbours: list[Tensor]) -> Tensor:
+    """F_i = Σ_j g_ij − Σ_k g_ki with g = ∂E/∂r_ij; rows as in the tables, [N, 3]."""
+    own = torch.cat([g.sum(1) for g in gradients])
+    ends = torch.cat([table.flatten() for table in neighbours])
+    pulled = torch.cat([g.reshape(-1, 3) for g in gradients])
+    return own.index_add(0, ends, pulled, alpha=-1)
+
+
+def virials_from(gradients: list[Tensor], batch: GraphBatch) -> Tensor:
+    """−r_ij ⊗ g_ij, half to each end, symmetrised; rows as in the tables, [N, 3, 3]."""
+    halves = [
+        -0.25 * (v[..., :, None] * g[..., None, :] + g[..., :, None] * v[..., None, :])
+        for v, g in zip(batch.vectors, gradients, strict=True)
+    ]
+    own = torch.cat([half.sum(1) for half in halves])
+    ends = torch.cat([table.flatten() for table in batch.neighbours])
+    return own.index_add(0, ends, torch.cat([half.reshape(-1, 3, 3) for half in halves]))

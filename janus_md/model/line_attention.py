@@ -1,0 +1,66 @@
+"""Edges attend to edges of the same centre: the line graph, as dense products over [heads, atoms, L, L]."""
+
+from __future__ import annotations
+
+import math
+import torch
+from torch import Tensor, nn
+
+from janus_md.model.config import ModelConfig
+from janus_md.ops import sigmoid_weights, sink_softmax
+
+
+class LineAttention(nn.Module):
+    """α_pq·f_h(θ_pq)·v_q summed over the edges q of p's centre.
+
+    Logits are q_p·k_q/√d + b_h(θ_pq); f_h and b_h are per-head series in cos lθ. Projections act on edges; an angle costs
+    a dot product, a bias and a factor. A value carries a radial filter, and the result the envelope of p, so an
+    edge enters and leaves the line graph smoothly.
+    """
+
+    __constants__ = ["softmax"]
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.key_width = config.key_width
+        self.softmax = config.aggregation == "softmax"
+        queries = config.heads * config.key_width
+        width = config.edge_width
+        self.split = [queries, queries, width]
+        self.norm = nn.LayerNorm(width)
+        self.project = nn.Linear(width, 2 * queries + width)
+        self.filter = nn.Linear(config.num_radial, width, bias=False)
+        self.angular = nn.Parameter(torch.randn(2 * config.heads, config.num_angular) * 0.3)
+        with torch.no_grad():
+            self.angular[config.heads :, 0] += 1.0
+        self.out = nn.Linear(width, width, bias=False)
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, edges: Tensor, radial: Tensor, envelope: Tensor, angles: Tensor) -> Tensor:
+        """
+        Args:
+            edges: features of the line-graph slots, [n, L, D].
+            radial: radial basis times line envelope, [n, L, R]. envelope: of the slots, [n, L].
+            angles: T_l(cos θ_pq), [A, n, L, L].
+
+        Returns:
+            Update of the edges, [n, L, D].
+        """
+        atoms, slots = edges.shape[0], edges.shape[1]
+        q, k, v = torch.split(self.project(self.norm(edges)), self.split, dim=-1)
+        v = v * self.filter(radial)
+        q = self._by_head(q) * (1.0 / math.sqrt(self.key_width))
+        k = self._by_head(k)
+        series = torch.matmul(self.angular, angles.flatten(1)).view(-1, atoms, slots, slots)
+        bias, factor = series[: self.heads], series[self.heads :]
+        logits = torch.matmul(q, k.transpose(-1, -2)) + bias
+        keys = envelope[None, :, None, :]
+        weights = sink_softmax(logits, keys) if self.softmax else sigmoid_weights(logits, keys)
+        summed = torch.matmul(weights * factor, self._by_head(v))
+        summed = summed.permute(1, 2, 0, 3).reshape(atoms, slots, -1)
+        return self.out(summed) * (self.scale * envelope.unsqueeze(-1))
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """[n, L, H·d] → [H, n, L, d]."""
+        return x.view(x.shape[0], x.shape[1], self.heads, -1).permute(2, 0, 1, 3)

@@ -1,0 +1,51 @@
+"""Named sizes of the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from janus_md.errors import UserError, nearest
+from janus_md.model.config import ModelConfig
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # For tests: every part present, milliseconds to run.
+    "tiny": {
+        "blocks": 2, "width": 16, "edge_width": 16, "heads": 2, "key_width": 4,
+        "num_radial": 6, "num_angular": 5, "message_hidden": 16, "feature_hidden": 16, "readout_hidden": 16,
+        "num_experts": 4, "top_k": 2, "num_shared_experts": 1,
+    },
+    # About a million active parameters, for a laptop.
+    "small": {
+        "blocks": 3, "width": 128, "edge_width": 64, "heads": 4, "key_width": 8,
+        "message_hidden": 64, "feature_hidden": 64, "readout_hidden": 64,
+        "num_experts": 8, "top_k": 2, "num_shared_experts": 1,
+    },
+    # A dense peer of MatRIS-10M.
+    "10m": {
+        "blocks": 6, "width": 256, "edge_width": 128, "heads": 8, "key_width": 16, "num_radial": 16,
+        "message_hidden": 512, "feature_hidden": 1024, "readout_hidden": 256,
+        "num_experts": 0, "top_k": 0, "num_shared_experts": 1,
+    },
+}  # fmt: skip
+
+
+def preset(name: str, **overrides: Any) -> ModelConfig:
+    """The configuration called ``name`` with some fields replaced.
+
+    Raises:
+        UserError: no such preset or field, or values that do not go together.
+    """
+    if name not in PRESETS:
+        raise UserError(f"there is no preset {name!r}{nearest(name, PRESETS)}")
+    unknown = set(overrides) - set(ModelConfig.model_fields)
+    if unknown:
+        key = sorted(unknown)[0]
+        raise UserError(f"unknown model setting {key!r}{nearest(key, ModelConfig.model_fields)}")
+    try:
+        return ModelConfig(**{**PRESETS[name], **overrides})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "model"
+        raise UserError(f"model setting {where}: {first['msg']}") from None
