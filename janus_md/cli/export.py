@@ -29,10 +29,10 @@ def export(
     """Merge the experts, check the result against the checkpoint and write it."""
     refuse_existing(output, force)
     from janus_md.export import export_model
-    from janus_md.export.sources import model_folder, validation_frames
+    from janus_md.calculators.source import checkpoint_folder
     from janus_md.model.checkpoint import load_model
 
-    folder = model_folder(run)
+    folder = checkpoint_folder(run)
     model = load_model(folder)
     export_model(
         model,

@@ -91,21 +91,39 @@ def build_graph(atoms: ase.Atoms, cutoff: float, line_cutoff: float) -> AtomGrap
     Raises:
         UserError: positions or cell are not finite, the volume is zero, or two atoms coincide.
     """
-    positions = atoms.get_positions()
+    check_geometry(atoms)
+    pairs = neighbour_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
+    return graph_from_pairs(atoms, *pairs, line_cutoff=line_cutoff)
+
+
+def check_geometry(atoms: ase.Atoms) -> None:
+    """Raise ``UserError`` where positions or cell are not finite or a periodic cell has no volume."""
     cell = atoms.cell.array
-    if not np.isfinite(positions).all() or not np.isfinite(cell).all():
+    if not np.isfinite(atoms.positions).all() or not np.isfinite(cell).all():
         raise UserError(
             f"the structure {atoms.get_chemical_formula()} has a position or cell vector that is not "
             "finite: check the file it came from"
         )
-    periodic = bool(atoms.pbc.all())
-    volume = float(abs(np.linalg.det(cell))) if periodic else 0.0
     if atoms.pbc.any() and abs(np.linalg.det(complete_cell(cell))) < 1e-8:
         raise UserError(
             f"the periodic structure {atoms.get_chemical_formula()} has a cell without volume: "
             "give it three independent cell vectors or set pbc to False"
         )
-    centres, neighbours, shifts, vectors = neighbour_pairs(positions, cell, atoms.pbc, cutoff)
+
+
+def graph_from_pairs(
+    atoms: ase.Atoms,
+    centres: np.ndarray,
+    neighbours: np.ndarray,
+    shifts: np.ndarray,
+    vectors: np.ndarray,
+    line_cutoff: float,
+) -> AtomGraph:
+    """Sort pairs as :func:`neighbour_pairs` gives them into a graph.
+
+    Raises:
+        UserError: two atoms coincide.
+    """
     lengths = np.linalg.norm(vectors, axis=1)
     if len(lengths) and lengths.min() < SMALLEST_DISTANCE:
         closest = int(lengths.argmin())
@@ -122,5 +140,5 @@ def build_graph(atoms: ase.Atoms, cutoff: float, line_cutoff: float) -> AtomGrap
         shifts=shifts[by_centre_then_length],
         vectors=vectors[by_centre_then_length],
         num_line=np.bincount(centres[lengths < line_cutoff], minlength=len(atoms)).astype(np.int64),
-        volume=volume,
+        volume=float(abs(np.linalg.det(atoms.cell.array))) if atoms.pbc.all() else 0.0,
     )

@@ -1,0 +1,170 @@
+"""`JanusCalculator`: a trained potential behind ASE's calculator interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from janus_md.calculators.neighbours import SkinNeighbours
+from janus_md.calculators.source import open_source
+from janus_md.errors import UserError, nearest
+from janus_md.graph import batch_graphs
+from janus_md.io.pymatgen import atoms_from_pymatgen
+from janus_md.model import Prediction, predict
+
+if TYPE_CHECKING:
+    from pymatgen.core import Molecule, Structure
+
+
+class JanusCalculator(Calculator):
+    """Energies (eV), forces (eV/Å), stress (eV/Å³, ASE's sign) and magnetic moments (μ_B).
+
+    The total charge (e) and the spin multiplicity are read from ``atoms.info["charge"]`` and
+    ``atoms.info["spin"]``, zero where absent. Any combination of periodic directions; stress and
+    stresses need all three. The atoms given are never changed.
+
+    Args:
+        path: exported file ``*.janus.pt``, checkpoint, or folder of a training run.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        dtype: "float32" or "float64"; None is that of the file. The geometry is float64 in both.
+        task: data set or functional whose energies are meant; a model of one task needs none.
+        skin: Å beyond the cutoff that neighbours are kept for, so that the list serves many steps.
+
+    Raises:
+        UserError: wrong path, device, dtype or task; when evaluated, an element the model lacks,
+            positions that are not finite, or atoms on top of each other.
+    """
+
+    implemented_properties: ClassVar[list[str]] = [
+        "energy", "free_energy", "energies", "forces", "stress", "stresses", "magmoms", "magmom",
+    ]  # fmt: skip
+    # Results depend on nothing else of the atoms, except charge and spin in `info`.
+    ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}
+
+    def __init__(
+        self,
+        path: str | Path,
+        device: str = "auto",
+        dtype: str | None = None,
+        task: str | None = None,
+        skin: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if skin < 0:
+            raise UserError(f"skin {skin} is negative: give a length in Å, or 0 for none")
+        self.source = open_source(path, device, dtype)
+        self.task = self._task_index(task)
+        self.device = next(self.source.model.parameters()).device
+        self.neighbours = SkinNeighbours(self.source.cutoff, self.source.line_cutoff, skin)
+        if not self.source.magmoms:
+            self.implemented_properties = [
+                name for name in self.implemented_properties if not name.startswith("magmom")
+            ]
+        self._electrons = (0.0, 0.0)
+
+    def from_structure(self, structure: Structure | Molecule) -> Atoms:
+        """A pymatgen ``Structure`` or ``Molecule`` as ASE atoms that carry this calculator."""
+        atoms = atoms_from_pymatgen(structure)
+        atoms.calc = self
+        return atoms
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What changed since the last evaluation; charge and spin in ``info`` count."""
+        changes = list(super().check_state(atoms, tol=tol))
+        if not changes and electrons(atoms) != self._electrons:
+            changes.append("initial_charges")
+        return changes
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Evaluate everything the model gives in one pass."""
+        super().calculate(atoms, list(properties), list(system_changes))
+        self.results = {}
+        self._check(self.atoms, properties)
+        self._electrons = charge, spin = electrons(self.atoms)
+        graph = self.neighbours.graph(self.atoms)
+        batch = batch_graphs([graph], task=[self.task], charge=[charge], spin=[spin])
+        prediction = predict(
+            self.source.model, batch.to(self.device), forces=True, stress=graph.volume > 0
+        )
+        self.results = _results(prediction, graph.volume)
+
+    def _check(self, atoms: Atoms, properties: Sequence[str]) -> None:
+        if len(atoms) == 0:
+            raise UserError("the structure has no atoms: there is nothing to evaluate")
+        bad = ~np.isfinite(atoms.positions).all(axis=1)
+        if bad.any():
+            first = int(bad.argmax())
+            raise UserError(
+                f"the position of atom {first} ({atoms.symbols[first]}) is not finite:"
+                " check the structure, or the step that moved it"
+            )
+        lacking = sorted(set(atoms.symbols) - set(self.source.elements))
+        if lacking:
+            raise UserError(
+                f"{self.source.path} knows no {', '.join(lacking)}, only"
+                f" {' '.join(self.source.elements)}: use a model trained or exported with it"
+            )
+        if {"stress", "stresses"} & set(properties) and not atoms.pbc.all():
+            raise UserError(
+                f"the stress of {atoms.get_chemical_formula()} needs three periodic directions:"
+                " set pbc, or do not ask for it"
+            )
+
+    def _task_index(self, task: str | None) -> int:
+        tasks = self.source.tasks
+        if task is None and len(tasks) == 1:
+            return 0
+        if task is None:
+            raise UserError(
+                f"{self.source.path} holds the tasks {', '.join(tasks)}: choose one with task"
+            )
+        if task not in tasks:
+            raise UserError(f"{self.source.path} has no task '{task}'{nearest(task, tasks)}")
+        return tasks.index(task)
+
+
+def electrons(atoms: Atoms) -> tuple[float, float]:
+    """Total charge (e) and spin multiplicity that ``atoms.info`` states, zero where it does not."""
+    values = []
+    for name in ("charge", "spin"):
+        value = atoms.info.get(name, 0.0)
+        try:
+            values.append(float(value))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"atoms.info['{name}'] is {value!r}: give a number") from error
+    return values[0], values[1]
+
+
+def _results(prediction: Prediction, volume: float) -> dict[str, Any]:
+    """ASE's names and layouts: stress in Voigt order xx yy zz yz xz xy."""
+    energy = float(prediction.energy[0])
+    assert prediction.forces is not None  # asked for above
+    results: dict[str, Any] = {
+        "energy": energy,
+        "free_energy": energy,
+        "energies": _array(prediction.energies),
+        "forces": _array(prediction.forces),
+    }
+    if prediction.stress is not None and prediction.virials is not None:
+        results["stress"] = full_3x3_to_voigt_6_stress(_array(prediction.stress[0]))
+        results["stresses"] = full_3x3_to_voigt_6_stress(-_array(prediction.virials) / volume)
+    if prediction.magmoms is not None:
+        results["magmoms"] = _array(prediction.magmoms).astype(np.float64)
+        results["magmom"] = float(results["magmoms"].sum())
+    return results
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy()

@@ -1,0 +1,109 @@
+"""What a path to a model may be: an exported file, a checkpoint, or the folder of a training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from janus_md.errors import UserError, nearest
+from janus_md.export import load_exported
+from janus_md.model import MatRISMoE
+from janus_md.model.checkpoint import DESCRIPTION, load_model
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model ready to evaluate, and what the calculator needs to know of it; lengths in Å."""
+
+    path: Path
+    model: MatRISMoE | torch.jit.ScriptModule
+    cutoff: float
+    line_cutoff: float
+    elements: list[str]
+    tasks: list[str]
+    magmoms: bool
+
+
+def checkpoint_folder(path: str | Path) -> Path:
+    """The checkpoint itself, or the best (else the last) one of a training run.
+
+    Raises ``UserError`` where the folder is neither.
+    """
+    path = Path(path)
+    for folder in (path, path / "checkpoints" / "best", path / "checkpoints" / "last"):
+        if (folder / DESCRIPTION).is_file():
+            return folder
+    if not path.exists():
+        raise UserError(f"{path} does not exist: check the name of the run or checkpoint")
+    raise UserError(
+        f"{path} holds neither a checkpoint ({DESCRIPTION}) nor a run's checkpoints/best:"
+        " name the folder that 'janus-md train' wrote"
+    )
+
+
+def open_source(path: str | Path, device: str = "auto", dtype: str | None = None) -> Source:
+    """Load a model onto ``device`` ("auto", "cpu", "cuda", "cuda:1").
+
+    ``dtype`` ("float32" or "float64") is the arithmetic of the model; None is that of the file. An
+    exported file has the one it was exported with: another raises ``UserError``.
+    """
+    path = Path(path)
+    if dtype is not None and dtype not in DTYPES:
+        raise UserError(f"dtype '{dtype}' is unknown{nearest(dtype, DTYPES)}")
+    target = choose_device(device)
+    if path.is_dir():
+        return _open_checkpoint(checkpoint_folder(path), target, dtype)
+    return _open_exported(path, target, dtype)
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" is the GPU where there is one; raises ``UserError`` for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"device '{name}' is unknown: give auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device '{name}' is not available here: give --device cpu or auto")
+    return device
+
+
+def _open_checkpoint(folder: Path, device: torch.device, dtype: str | None) -> Source:
+    model = load_model(folder).to(device).eval().requires_grad_(False)
+    if dtype is not None:
+        model = model.to(DTYPES[dtype])
+    config = model.config
+    return Source(
+        path=folder,
+        model=model,
+        cutoff=config.cutoff,
+        line_cutoff=config.line_cutoff,
+        elements=list(config.elements),
+        tasks=list(config.tasks),
+        magmoms=config.magmoms,
+    )
+
+
+def _open_exported(path: Path, device: torch.device, dtype: str | None) -> Source:
+    potential = load_exported(path, device)
+    manifest = potential.manifest
+    if dtype is not None and dtype != manifest.dtype:
+        precision = "double" if dtype == "float64" else "single"
+        raise UserError(
+            f"{path} holds {manifest.dtype}, not {dtype}:"
+            f" export it with --precision {precision}, or load the checkpoint"
+        )
+    return Source(
+        path=path,
+        model=potential.module,
+        cutoff=manifest.cutoff,
+        line_cutoff=manifest.line_cutoff,
+        elements=list(manifest.elements),
+        tasks=list(manifest.tasks),
+        magmoms=manifest.magmoms,
+    )
