@@ -41,7 +41,9 @@ def frame_from_atoms(
         magmoms=_array(_label(atoms, "magmoms", keys.magmoms, where), "magmoms", where),
         charge=_number(atoms.info.get("charge", 0.0), "charge", where),
         spin=_number(atoms.info.get("spin", 0.0), "spin", where),
-        task=task, source=source, index=index,
+        task=task or str(atoms.info.get("task", "")),
+        source=source,
+        index=index,
     )
     atoms.calc = None
     return check(frame)

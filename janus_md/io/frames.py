@@ -67,9 +67,8 @@ class Frame:
         known = {name: value for name, value in labels.items() if value is not None}
         if known:
             atoms.calc = SinglePointCalculator(atoms, **known)
-        for name, value in (("charge", self.charge), ("spin", self.spin)):
-            if value:
-                atoms.info[name] = value
+        facts = {"charge": self.charge, "spin": self.spin, "task": self.task}
+        atoms.info.update({name: value for name, value in facts.items() if value})
         return atoms
 
 

@@ -1,0 +1,1 @@
+"""Janus: what trains a MatRIS-MoE potential. ``janus_training.loop.train`` is the way in."""

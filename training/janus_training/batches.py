@@ -1,0 +1,180 @@
+"""Frames to tensors: graphs kept between epochs, labels with masks, batches prepared ahead."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from janus_md.errors import UserError
+from janus_md.graph import AtomGraph, GraphBatch, batch_graphs, build_graph
+from janus_md.io import Frame
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Labels of a batch in input order, float64; zeros where the mask beside them says there is none.
+
+    ``energy`` [B] eV, ``forces`` [N, 3], ``stress`` [B, 3, 3], ``magmoms`` [N] (absolute values);
+    ``has_energy`` and ``has_stress`` [B], ``has_forces`` and ``has_magmoms`` [N]; ``sizes`` [B] atoms.
+    """
+
+    energy: Tensor
+    forces: Tensor
+    stress: Tensor
+    magmoms: Tensor
+    has_energy: Tensor
+    has_forces: Tensor
+    has_stress: Tensor
+    has_magmoms: Tensor
+    sizes: Tensor
+
+    def to(self, device: torch.device) -> Targets:
+        """The same labels on another device."""
+        return Targets(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Batch:
+    graphs: GraphBatch
+    targets: Targets
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.graphs.to(device), self.targets.to(device))
+
+
+class GraphStore:
+    """Graphs of a list of frames. Up to ``memory`` GB of them are kept; the others are built when asked for."""
+
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        tasks: Sequence[str],
+        cutoff: float,
+        line_cutoff: float,
+        memory: float,
+    ) -> None:
+        self.frames = frames
+        self._tasks = {name: number for number, name in enumerate(tasks)}
+        self._cutoffs = cutoff, line_cutoff
+        self._kept: dict[int, AtomGraph] = {}
+        self.costs: NDArray[np.int64] = np.zeros((len(frames), 3), dtype=np.int64)
+        """Atoms, edges and angles of each frame, [frames, 3]."""
+        self.line_edges = 0
+        room = memory * 1e9
+        for index in range(len(frames)):
+            graph = self._build(index)
+            self.costs[index] = graph.num_atoms, graph.num_edges, graph.num_angles
+            self.line_edges += int(graph.num_line.sum())
+            room -= _size(graph)
+            if room > 0:
+                self._kept[index] = graph
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def batch(self, indices: Iterable[int]) -> Batch:
+        """The frames ``indices`` as one batch, in that order."""
+        chosen = [int(index) for index in indices]
+        frames = [self.frames[index] for index in chosen]
+        graphs = batch_graphs(
+            [self._kept.get(index) or self._build(index) for index in chosen],
+            task=[self._tasks[frame.task] for frame in frames],
+            charge=[frame.charge for frame in frames],
+            spin=[frame.spin for frame in frames],
+        )
+        return Batch(graphs, targets_of(frames))
+
+    def _build(self, index: int) -> AtomGraph:
+        frame = self.frames[index]
+        try:
+            return build_graph(frame.atoms, *self._cutoffs)
+        except UserError as fault:
+            raise UserError(f"{frame.where}: {fault}") from None
+
+
+def targets_of(frames: Sequence[Frame]) -> Targets:
+    """Labels of frames put side by side."""
+    sizes = torch.tensor([len(frame.atoms) for frame in frames])
+    energy = [0.0 if frame.energy is None else frame.energy for frame in frames]
+    stress = [np.zeros((3, 3)) if frame.stress is None else frame.stress for frame in frames]
+
+    def per_atom(name: str, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        values = [getattr(frame, name) for frame in frames]
+        filled = [
+            np.zeros((len(frame.atoms), *shape)) if value is None else value
+            for frame, value in zip(frames, values, strict=True)
+        ]
+        present = torch.tensor([value is not None for value in values])
+        return torch.from_numpy(np.concatenate(filled)), present.repeat_interleave(sizes)
+
+    forces, has_forces = per_atom("forces", (3,))
+    magmoms, has_magmoms = per_atom("magmoms", ())
+    return Targets(
+        energy=torch.tensor(energy, dtype=torch.float64),
+        forces=forces,
+        stress=torch.from_numpy(np.stack(stress)),
+        magmoms=magmoms.abs(),
+        has_energy=torch.tensor([frame.energy is not None for frame in frames]),
+        has_forces=has_forces,
+        has_stress=torch.tensor([frame.stress is not None for frame in frames]),
+        has_magmoms=has_magmoms,
+        sizes=sizes,
+    )
+
+
+def prefetch(source: Iterator[Item], depth: int) -> Iterator[Item]:
+    """The items of ``source``, made up to ``depth`` ahead by a background thread.
+
+    Order and content are those of ``source``; an exception in it is raised here in its turn. Closing
+    the iterator ends the thread.
+    """
+    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=depth)
+    stopped = threading.Event()
+
+    def put(entry: tuple[Item | None, BaseException | None]) -> None:
+        while not stopped.is_set():
+            try:
+                ready.put(entry, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in source:
+                put((item, None))
+                if stopped.is_set():
+                    return
+            put((None, StopIteration()))
+        except BaseException as fault:
+            put((None, fault))
+
+    thread = threading.Thread(target=work, daemon=True, name="batches")
+    thread.start()
+    try:
+        while True:
+            item, fault = ready.get()
+            if isinstance(fault, StopIteration):
+                return
+            if fault is not None:
+                raise fault
+            yield item  # type: ignore[misc]
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _size(graph: AtomGraph) -> int:
+    """Bytes of a graph's arrays."""
+    arrays = (graph.numbers, graph.offsets, graph.neighbours, graph.shifts, graph.vectors, graph.num_line)
+    return sum(array.nbytes for array in arrays)

@@ -1,0 +1,179 @@
+"""The configuration of a training run, one pydantic model per part.
+
+Precedence: defaults here < preset of the model < recipe file < ``--set key.sub=value``. The resolved
+configuration is written to ``RUN/config.yaml`` and alone reproduces the run.
+Times are minutes, lengths Å, energies eV.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+from janus_md.io import LabelKeys
+
+
+class Part(BaseModel):
+    """Unknown keys are refused everywhere, and values cannot change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KeysConfig(Part):
+    """Names of the labels in the files of a set; ``null`` is ASE's own place, ``ignore`` leaves it out."""
+
+    energy: str | None = None
+    forces: str | None = None
+    stress: str | None = None
+    magmoms: str | None = None
+
+    def label_keys(self) -> LabelKeys:
+        return LabelKeys(**self.model_dump())
+
+
+class SetConfig(Part):
+    """One data set. Paths are relative to ``data.root``."""
+
+    path: str
+    task: str = Field("default", min_length=1, description="Data set or functional the energies belong to.")
+    valid: str | None = Field(None, description="File to validate on; without it a share is split off.")
+    valid_fraction: float | None = Field(None, ge=0, lt=1, description="Overrides data.valid_fraction.")
+    isolated_atoms: str | None = Field(None, description="File of isolated atoms: reference energies.")
+    max_force: float | None = Field(None, gt=0, description="Overrides data.max_force.")
+    keys: KeysConfig = KeysConfig()
+
+
+class DataConfig(Part):
+    root: str = Field(".", description="Folder the paths below are relative to.")
+    sets: list[SetConfig] = Field(min_length=1)
+    seed: int = Field(0, description="Decides the split into training and validation.")
+    valid_fraction: float = Field(0.1, ge=0, lt=1)
+    max_force: float | None = Field(
+        None, gt=0, description="Frames with a larger force on any atom (eV/Å) are dropped."
+    )
+    graph_memory: float = Field(
+        4.0, ge=0, description="GB of graphs kept between epochs; others are built again when needed."
+    )
+    prefetch: PositiveInt = Field(4, description="Batches prepared ahead of the step.")
+
+    def locate(self, path: str) -> Path:
+        return Path(self.root) / path
+
+
+class BatchConfig(Part):
+    """Budget of one batch; every limit that is given holds."""
+
+    structures: PositiveInt | None = None
+    atoms: PositiveInt | None = None
+    edges: PositiveInt | None = None
+    angles: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _some_limit(self) -> BatchConfig:
+        if all(limit is None for limit in (self.structures, self.atoms, self.edges, self.angles)):
+            raise ValueError("give at least one of structures, atoms, edges and angles")
+        return self
+
+
+class Ramp(Part):
+    """A weight that goes from ``start`` to ``end`` while the run's progress goes from ``begin`` to ``finish``."""
+
+    start: float = Field(ge=0)
+    end: float = Field(ge=0)
+    begin: float = Field(0.0, ge=0, le=1)
+    finish: float = Field(1.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Ramp:
+        if self.finish < self.begin:
+            raise ValueError("finish must not come before begin")
+        return self
+
+
+class TermConfig(Part):
+    """One term of the loss. ``norm`` (forces only) is the length of the difference of two 3-vectors."""
+
+    weight: float | Ramp = 0.0
+    form: Literal["l1", "l2", "huber", "norm"] = "huber"
+    delta: float = Field(0.01, gt=0, description="Huber: where the square becomes a line, in the label's unit.")
+
+
+class LossConfig(Part):
+    """Energy per atom (eV), forces (eV/Å), stress (eV/Å³), magnetic moments (Bohr magnetons)."""
+
+    energy: TermConfig = TermConfig(weight=1.0)
+    forces: TermConfig = TermConfig(weight=10.0)
+    stress: TermConfig = TermConfig(weight=0.0)
+    magmoms: TermConfig = TermConfig(weight=0.0)
+
+    @model_validator(mode="after")
+    def _norm_is_for_forces(self) -> LossConfig:
+        for name in ("energy", "stress", "magmoms"):
+            if getattr(self, name).form == "norm":
+                raise ValueError(f"{name}.form cannot be 'norm', which is for forces")
+        return self
+
+
+class OptimiserConfig(Part):
+    lr: float = Field(5e-3, gt=0, description="Peak learning rate.")
+    lr_batch: float | None = Field(
+        None, gt=0, description="Structures per batch that lr is meant for; lr then grows with √batch."
+    )
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(1e-3, ge=0, description="Not on norms, biases and tables.")
+    clip: float | None = Field(10.0, gt=0, description="Largest global norm of the gradient.")
+
+
+class ScheduleConfig(Part):
+    """Shares of the run: a linear warm-up, a cosine, and a stretch at the end value."""
+
+    warmup: float = Field(0.02, ge=0, lt=1)
+    final: float = Field(0.03, ge=0, lt=1)
+    lr_end: float = Field(0.01, ge=0, le=1, description="Last learning rate as a share of the peak.")
+
+    @model_validator(mode="after")
+    def _leaves_a_middle(self) -> ScheduleConfig:
+        if self.warmup + self.final >= 1:
+            raise ValueError("warmup and final together must leave a middle")
+        return self
+
+
+class EmaConfig(Part):
+    decay: float = Field(0.99, ge=0, lt=1, description="0 turns averaging off.")
+
+
+class TrainConfig(Part):
+    epochs: PositiveInt | None = None
+    steps: PositiveInt | None = None
+    max_minutes: float | None = Field(
+        None, gt=0, description="Wall time of the whole run; the schedule is fitted to it."
+    )
+    seed: int = 0
+    dtype: Literal["float32", "float64"] = "float32"
+    device: str = "cpu"
+    threads: PositiveInt | None = Field(None, description="CPU threads of the step; null leaves torch's choice.")
+    validate_every: PositiveInt | None = Field(None, description="Steps; null: once an epoch.")
+    checkpoint_minutes: float = Field(2.0, ge=0, description="Also saved after every validation.")
+    log_every: PositiveInt = 10
+
+    @model_validator(mode="after")
+    def _some_end(self) -> TrainConfig:
+        if self.epochs is None and self.steps is None and self.max_minutes is None:
+            raise ValueError("say when to stop: give epochs, steps or max_minutes")
+        return self
+
+
+class Config(Part):
+    """A whole run. ``model`` holds ``preset`` and any field of ``janus_md.model.ModelConfig``."""
+
+    model: dict[str, Any] = Field(default_factory=lambda: {"preset": "small"})
+    data: DataConfig
+    batch: BatchConfig = BatchConfig(structures=4)
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    ema: EmaConfig = EmaConfig()
+    train: TrainConfig

@@ -1,0 +1,103 @@
+"""From the data sets of a recipe to frames for training and validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from janus_md.errors import UserError
+from janus_md.io import Frame, read_frames, read_isolated_atoms
+from janus_training.config import DataConfig, SetConfig
+
+
+@dataclass
+class Frames:
+    """What a run learns from.
+
+    ``isolated`` holds the reference energies (eV) that files of isolated atoms give, by task and
+    element; ``dropped`` the number of frames left out for their forces, by file.
+    """
+
+    train: list[Frame] = field(default_factory=list)
+    valid: list[Frame] = field(default_factory=list)
+    isolated: dict[tuple[str, str], float] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks in the order in which the sets name them."""
+        return list(dict.fromkeys(frame.task for frame in self.train))
+
+    @property
+    def elements(self) -> list[str]:
+        """Symbols of all elements, by atomic number."""
+        symbols = {s for frame in [*self.train, *self.valid] for s in set(frame.atoms.symbols)}
+        symbols |= {symbol for _, symbol in self.isolated}
+        return sorted(symbols, key=atomic_numbers.__getitem__)
+
+
+def load_frames(config: DataConfig) -> Frames:
+    """Read every set and split it; raises ``UserError`` where a file or label is at fault."""
+    if not Path(config.root).is_dir():
+        raise UserError(
+            f"data.root '{config.root}' is not a folder here; give the right one with "
+            "--set data.root=DIR"
+        )
+    frames = Frames()
+    for number, one in enumerate(config.sets):
+        _add_set(frames, config, one, number)
+    if not frames.train:
+        raise UserError("no frame is left to train on; check data.sets and data.max_force")
+    strangers = {frame.task for frame in frames.valid} - set(frames.tasks)
+    if strangers:
+        raise UserError(f"task '{min(strangers)}' has validation frames only; give it training data")
+    return frames
+
+
+def split(count: int, fraction: float, seed: list[int]) -> tuple[list[int], list[int]]:
+    """Indices for training and validation, each in ascending order; both non-empty where possible."""
+    held_out = round(count * fraction)
+    if fraction > 0 and count > 1:
+        held_out = min(max(held_out, 1), count - 1)
+    order = np.random.default_rng(seed).permutation(count)
+    return sorted(order[held_out:].tolist()), sorted(order[:held_out].tolist())
+
+
+def check_elements(frames: Iterable[Frame], elements: list[str]) -> None:
+    """Raise ``UserError`` for the first frame with an element that the model lacks."""
+    known = set(elements)
+    for frame in frames:
+        missing = set(frame.atoms.symbols) - known
+        if missing:
+            raise UserError(
+                f"{frame.where} has the element {min(missing)}, which model.elements lacks; "
+                "add it there or leave model.elements out"
+            )
+
+
+def _add_set(frames: Frames, config: DataConfig, one: SetConfig, number: int) -> None:
+    limit = one.max_force or config.max_force
+    members = _read(frames, config.locate(one.path), one, limit)
+    if one.valid is not None:
+        frames.train += members
+        frames.valid += _read(frames, config.locate(one.valid), one, limit)
+    else:
+        share = config.valid_fraction if one.valid_fraction is None else one.valid_fraction
+        train, valid = split(len(members), share, [config.seed, number])
+        frames.train += [members[index] for index in train]
+        frames.valid += [members[index] for index in valid]
+    if one.isolated_atoms is not None:
+        energies = read_isolated_atoms(config.locate(one.isolated_atoms), one.keys.label_keys())
+        frames.isolated.update({(one.task, symbol): e for symbol, e in energies.items()})
+
+
+def _read(frames: Frames, path: Path, one: SetConfig, limit: float | None) -> list[Frame]:
+    members = read_frames(path, one.task, one.keys.label_keys())
+    kept = [frame for frame in members if limit is None or frame.max_force <= limit]
+    if len(kept) < len(members):
+        frames.dropped[str(path)] = len(members) - len(kept)
+    return kept

@@ -1,0 +1,185 @@
+"""Errors of a model on labelled frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import torch
+from ase.stress import full_3x3_to_voigt_6_stress
+from numpy.typing import NDArray
+
+from janus_md.calculators.source import Source, open_source
+from janus_md.errors import UserError, nearest
+from janus_md.graph import GraphBatch
+from janus_md.io import Frame, read_frames
+from janus_md.model import MatRISMoE, predict
+from janus_training.batches import GraphStore
+from janus_training.config import BatchConfig
+from janus_training.sampler import RESOURCES, pack
+
+BUDGET = BatchConfig(edges=20_000)
+GRAPH_MEMORY = 1.0
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a model says of a frame: eV, [N, 3] eV/Å, [3, 3] eV/Å³ (where a label asks for it)."""
+
+    frame: Frame
+    energy: float
+    forces: Floats
+    stress: Floats | None
+
+
+class Errors(TypedDict):
+    """Energy meV/atom, forces meV/Å (per component), stress meV/Å³ (per Voigt component)."""
+
+    file: str
+    task: str
+    frames: int
+    energy_mae: float | None
+    energy_rmse: float | None
+    force_mae: float | None
+    force_rmse: float | None
+    stress_mae: float | None
+    stress_rmse: float | None
+
+
+def evaluate_files(
+    model: str | Path,
+    files: Sequence[str | Path],
+    task: str | None = None,
+    device: str = "auto",
+    budget: BatchConfig = BUDGET,
+) -> list[Errors]:
+    """Errors per file and task. ``model``: an exported file, a checkpoint or the folder of a run.
+
+    ``task`` is that of all frames; None takes the frames' own (``info["task"]``) or the model's only one.
+    """
+    source = open_source(model, device)
+    rows = []
+    for file in files:
+        frames = read_frames(file)
+        for frame in frames:
+            frame.task = _task_of(frame, task, source)
+        store = GraphStore(frames, source.tasks, source.cutoff, source.line_cutoff, GRAPH_MEMORY)
+        results = predict_frames(source.model, store, budget)
+        rows += [errors_of(str(file), name, members) for name, members in by_task(results).items()]
+    return rows
+
+
+def predict_frames(
+    model: MatRISMoE | torch.jit.ScriptModule, store: GraphStore, budget: BatchConfig = BUDGET
+) -> list[Result]:
+    """Predictions for all frames of ``store``, in order, on the model's device."""
+    device = next(model.parameters()).device
+    results: list[Result | None] = [None] * len(store)
+    for indices in _batches(store, budget):
+        frames = [store.frames[index] for index in indices]
+        stress = any(frame.stress is not None for frame in frames)
+        batch = store.batch(indices).graphs.to(device)
+        prediction = predict(model, with_volumes(batch) if stress else batch, stress=stress)
+        assert prediction.forces is not None
+        sizes = [len(frame.atoms) for frame in frames]
+        forces = prediction.forces.detach().cpu().split(sizes)
+        tensors = None if prediction.stress is None else prediction.stress.detach().cpu().numpy()
+        for place, (index, frame) in enumerate(zip(indices, frames, strict=True)):
+            results[index] = Result(
+                frame=frame,
+                energy=float(prediction.energy[place]),
+                forces=forces[place].numpy(),
+                stress=tensors[place] if tensors is not None and frame.stress is not None else None,
+            )
+    return [result for result in results if result is not None]
+
+
+def with_volumes(batch: GraphBatch) -> GraphBatch:
+    """The batch with volume 1 where there is none: structures without a stress may share a batch with others.
+
+    Their stress is a number without meaning, which no label is compared with.
+    """
+    return replace(batch, volume=torch.where(batch.volume > 0, batch.volume, 1.0))
+
+
+def by_task(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Results by task, tasks in order of appearance."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.frame.task, []).append(result)
+    return groups
+
+
+def errors_of(file: str, task: str, results: Sequence[Result]) -> Errors:
+    """Mean absolute and root mean square errors over what is labelled; None where nothing is."""
+    energy_mae, energy_rmse = _mean_errors(energy_differences(results))
+    force_mae, force_rmse = _mean_errors(force_differences(results))
+    stress_mae, stress_rmse = _mean_errors(stress_differences(results))
+    return Errors(
+        file=file, task=task, frames=len(results),
+        energy_mae=energy_mae, energy_rmse=energy_rmse,
+        force_mae=force_mae, force_rmse=force_rmse,
+        stress_mae=stress_mae, stress_rmse=stress_rmse,
+    )  # fmt: skip
+
+
+def energy_differences(results: Sequence[Result]) -> Floats:
+    """eV/atom, one per labelled frame."""
+    return np.array(
+        [
+            (result.energy - result.frame.energy) / len(result.frame.atoms)
+            for result in results
+            if result.frame.energy is not None
+        ]
+    )
+
+
+def force_differences(results: Sequence[Result]) -> Floats:
+    """eV/Å, [labelled atoms, 3]."""
+    parts = [r.forces - r.frame.forces for r in results if r.frame.forces is not None]
+    return np.concatenate(parts) if parts else np.zeros((0, 3))
+
+
+def stress_differences(results: Sequence[Result]) -> Floats:
+    """eV/Å³, [labelled frames, 6]."""
+    parts = [
+        full_3x3_to_voigt_6_stress(r.stress - r.frame.stress)
+        for r in results
+        if r.frame.stress is not None and r.stress is not None
+    ]
+    return np.array(parts).reshape(-1, 6)
+
+
+def _mean_errors(differences: Floats) -> tuple[float | None, float | None]:
+    """MAE and RMSE in thousandths of the unit."""
+    if not differences.size:
+        return None, None
+    return (
+        1000.0 * float(np.abs(differences).mean()),
+        1000.0 * float(np.sqrt(np.square(differences).mean())),
+    )
+
+
+def _batches(store: GraphStore, budget: BatchConfig) -> list[NDArray[np.int64]]:
+    """Frames of similar size together; one beyond the budget has a batch of its own."""
+    costs = np.concatenate([np.ones((len(store), 1), dtype=np.int64), store.costs], axis=1)
+    given = [getattr(budget, name) for name in RESOURCES]
+    limits = np.array([np.iinfo(np.int64).max // 2 if limit is None else limit for limit in given])
+    limits = np.maximum(limits, costs.max(axis=0, initial=1))
+    return pack(costs, limits, np.argsort(-store.costs[:, 1], kind="stable"))
+
+
+def _task_of(frame: Frame, task: str | None, source: Source) -> str:
+    name = task or frame.task or (source.tasks[0] if len(source.tasks) == 1 else "")
+    if name not in source.tasks:
+        hint = nearest(name, source.tasks)
+        raise UserError(
+            f"{frame.where}: its task {f'{name!r} is unknown to' if name else 'is not stated for'} "
+            f"the model{hint}; say which with --task"
+        )
+    return name

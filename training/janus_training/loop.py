@@ -1,0 +1,264 @@
+"""Training on one process, from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from janus_md.errors import UserError
+from janus_md.model import MatRISMoE, predict
+from janus_training.batches import Batch, GraphStore, prefetch
+from janus_training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from janus_training.config import Config, LossConfig
+from janus_training.data import Frames, check_elements, load_frames
+from janus_training.ema import Ema
+from janus_training.evaluate import Result, by_task, errors_of, predict_frames, with_volumes
+from janus_training.loss import loss_terms, total_loss, weights_at
+from janus_training.metrics import Metrics, Reporter
+from janus_training.model_section import resolve_model
+from janus_training.optimizer import build_optimizer, peak_rate, set_rate
+from janus_training.references import reference_energies
+from janus_training.report import write_report
+from janus_training.run import begin_run, write_sample
+from janus_training.sampler import BudgetSampler, Position
+from janus_training.schedule import Clock, Horizon, lr_factor
+
+REPORT_MINUTES = 0.15
+"""Kept at the end of a run by wall time for the last checkpoint and the report."""
+
+
+def train(config: Config, run: str | Path, resume: bool = False) -> Path:
+    """Train as ``config`` says, write everything into the folder ``run``, return it.
+
+    ``resume`` goes on from the run's last checkpoint: to the last bit as if it had not been interrupted,
+    where the run ends by steps or epochs (by wall time the learning rate depends on the clock).
+    Raises ``UserError`` where data, configuration or folder are at fault.
+    """
+    run, clock = Path(run), Clock()
+    frames = load_frames(config.data)
+    config = _filled_in(config, frames)
+    if not resume:
+        begin_run(run, config)
+    with _settings(config), Reporter(config.train.log_every) as reporter:
+        _describe(reporter, frames)
+        _train(config, frames, run, clock, reporter)
+    return run
+
+
+def _train(config: Config, frames: Frames, run: Path, clock: Clock, reporter: Reporter) -> None:
+    device = torch.device(config.train.device)
+    train_set = _store(config, frames.train)
+    valid_set = _store(config, frames.valid)
+    sampler = BudgetSampler(train_set.costs, config.batch, config.train.seed)
+    batches_per_epoch = len(sampler.epoch(0))
+
+    model = _new_model(config, frames, train_set).to(device)
+    optimizer = build_optimizer(model, config.optimiser, len(train_set) / batches_per_epoch)
+    peak = peak_rate(config.optimiser, len(train_set) / batches_per_epoch)
+    ema = Ema(model, config.ema.decay)
+    state = load_checkpoint(run, model, optimizer, ema) or Progress()
+    clock.before = state.minutes
+    horizon = Horizon(config.train, batches_per_epoch, clock)
+    horizon.reserve = state.reserve
+
+    results: list[Result] = []
+
+    def validate() -> None:
+        """Score the averaged weights; note how long that takes, for the end of the run."""
+        begin = clock.minutes
+        with ema.applied():
+            results[:] = predict_frames(model, valid_set, config.batch)
+        score = _write_validation(metrics, reporter, config.loss, state.step, clock, results)
+        horizon.reserve = 1.2 * (clock.minutes - begin) + REPORT_MINUTES
+        better = score is None or state.best is None or score < state.best
+        state.best = score if better else state.best
+        save(best=better)
+
+    def save(best: bool) -> None:
+        state.minutes, state.reserve = clock.minutes, horizon.reserve
+        save_checkpoint(run, model, optimizer, ema, state, best)
+        horizon.restart_step()
+
+    metrics = Metrics(run, state.step)
+    write_sample(run, frames.valid or frames.train)
+    if state.step == 0:
+        validate()
+    every = config.train.validate_every or batches_per_epoch
+    saved = clock.minutes
+
+    with closing(metrics), _interruptions() as interrupted:
+        with closing(_batches(train_set, sampler, state.position, config.data.prefetch)) as batches:
+            while (progress := horizon.progress(state.step)) < 1.0 and not interrupted:
+                position, batch = next(batches)
+                rate = peak * lr_factor(config.schedule, progress)
+                set_rate(optimizer, rate)
+                row = take_step(model, optimizer, batch.to(device), config, progress)
+                ema.update(state.step)
+                state.step, state.position = state.step + 1, position
+                horizon.step_done()
+                _write_step(metrics, reporter, state, row | {"lr": rate}, progress, horizon, clock)
+                if state.step % every == 0 and horizon.progress(state.step) < 1.0:
+                    validate()
+                    saved = clock.minutes
+                elif clock.minutes - saved > config.train.checkpoint_minutes:
+                    save(best=False)
+                    saved = clock.minutes
+        if interrupted:
+            save(best=False)
+            raise UserError(f"{run} was interrupted at step {state.step}; continue it with --resume")
+        validate()
+    reporter.say(f"{run}: {state.step} steps in {clock.minutes:.1f} min; writing report.html")
+    write_report(run, model, results)
+
+
+def take_step(
+    model: MatRISMoE,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    config: Config,
+    progress: float,
+) -> dict[str, Any]:
+    """One update of the weights; returns the loss, its terms and the gradient's norm before clipping."""
+    weights = weights_at(config.loss, progress)
+    stress = weights["stress"] > 0 and bool(batch.targets.has_stress.any())
+    weights["stress"] = weights["stress"] if stress else 0.0
+    graphs = with_volumes(batch.graphs) if stress else batch.graphs
+    prediction = predict(model, graphs, forces=True, stress=stress, training=True)
+    terms = loss_terms(config.loss, weights, prediction, batch.targets)
+    loss = total_loss(terms, weights)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    limit = math.inf if config.optimiser.clip is None else config.optimiser.clip
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
+    if not math.isfinite(float(norm)):
+        raise UserError("the loss is no longer finite; start again with a lower optimiser.lr")
+    optimizer.step()
+    values = {name: float(term.detach()) for name, term in terms.items()}
+    return {"loss": float(loss.detach()), "gradient": float(norm)} | values
+
+
+def _filled_in(config: Config, frames: Frames) -> Config:
+    """The configuration with every field of the model, as it is written beside the results."""
+    model = resolve_model(config.model, frames.elements, frames.tasks)
+    check_elements([*frames.train, *frames.valid], model.elements)
+    missing = set(frames.tasks) - set(model.tasks)
+    if missing:
+        raise UserError(f"model.tasks lacks '{min(missing)}', which data.sets names; add it")
+    if config.loss.magmoms.weight and not model.magmoms:
+        raise UserError("loss.magmoms has a weight but model.magmoms is false; set it to true")
+    return config.model_copy(update={"model": model.model_dump(mode="json")})
+
+
+def _new_model(config: Config, frames: Frames, store: GraphStore) -> MatRISMoE:
+    torch.manual_seed(config.train.seed)
+    model = MatRISMoE(resolve_model(config.model, [], [])).to(getattr(torch, config.train.dtype))
+    squares = [
+        (frame.forces**2).mean(axis=1) for frame in store.frames if frame.forces is not None
+    ]
+    mean_square = float(torch.tensor([float(x) for part in squares for x in part]).mean()) if squares else 0
+    atoms, edges, _ = store.costs.sum(axis=0)
+    model.set_statistics(
+        reference_energies(frames.train, model.config.elements, frames.isolated),
+        energy_scale=math.sqrt(mean_square) or 1.0,
+        mean_neighbours=float(edges / atoms),
+        mean_line_neighbours=float(store.line_edges / atoms),
+    )
+    return model
+
+
+def _store(config: Config, frames: Sequence[Any]) -> GraphStore:
+    model = config.model
+    return GraphStore(
+        frames, model["tasks"], model["cutoff"], model["line_cutoff"], config.data.graph_memory
+    )
+
+
+def _batches(
+    store: GraphStore, sampler: BudgetSampler, start: Position, depth: int
+) -> Any:
+    """Endless (position after the batch, batch), prepared ahead."""
+    return prefetch(((after, store.batch(indices)) for after, indices in sampler.walk(start)), depth)
+
+
+def _write_step(
+    metrics: Metrics, reporter: Reporter, state: Progress, row: dict[str, Any],
+    progress: float, horizon: Horizon, clock: Clock,
+) -> None:  # fmt: skip
+    place = {"kind": "train", "step": state.step, "epoch": state.position.epoch}
+    metrics.write(place | {"minutes": round(clock.minutes, 4)} | row)
+    message = "  ".join(f"{name} {row[name]:.4g}" for name in ("loss", "energy", "forces") if name in row)
+    reporter.step(state.step, progress, horizon.minutes_left(progress), message)
+
+
+def _write_validation(
+    metrics: Metrics, reporter: Reporter, loss: LossConfig, step: int, clock: Clock,
+    results: list[Result],
+) -> float | None:  # fmt: skip
+    """One row a task. The score is the sum of MAEs (eV, Å) over tasks with the last weights of the loss."""
+    last = weights_at(loss, 1.0)
+    score = 0.0
+    for task, members in by_task(results).items():
+        errors = errors_of("valid", task, members)
+        found = {
+            "energy": errors["energy_mae"], "forces": errors["force_mae"], "stress": errors["stress_mae"]
+        }  # fmt: skip
+        score += sum(last[name] * mae / 1000.0 for name, mae in found.items() if mae is not None)
+        row = {name: None if mae is None else mae / 1000.0 for name, mae in found.items()}
+        metrics.write({"kind": "valid", "step": step, "minutes": round(clock.minutes, 4), "task": task} | row)
+        text = ", ".join(f"{name} {mae:.4g}" for name, mae in found.items() if mae is not None)
+        reporter.say(f"step {step}  {clock.minutes:.1f} min  valid {task}: {text} (MAE; meV, Å)")
+    return score if results else None
+
+
+def _describe(reporter: Reporter, frames: Frames) -> None:
+    for file, count in frames.dropped.items():
+        reporter.say(f"{file}: {count} frames above max_force left out")
+    reporter.say(
+        f"{len(frames.train)} frames to train on, {len(frames.valid)} to validate on, "
+        f"{len(frames.elements)} elements, tasks: {', '.join(frames.tasks)}"
+    )
+
+
+@contextmanager
+def _settings(config: Config) -> Iterator[None]:
+    """Threads and deterministic sums, so that a resumed run repeats every bit; undone at the end."""
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    torch.set_num_threads(config.train.threads or threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.utils.deterministic.fill_uninitialized_memory = fill
+
+
+@contextmanager
+def _interruptions() -> Iterator[list[int]]:
+    """A list that SIGINT and SIGTERM append to, so that a step is finished and saved before the end."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    try:
+        before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: there are no signals to take over
+        before = {}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,65 @@
+"""The loss of a batch: weighted means over what is labelled.
+
+Energies count per atom and per structure, forces and magnetic moments per atom, stress per structure.
+Each mean runs over the labelled members of the batch alone; what has no label contributes nothing.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from janus_md.model import Prediction
+from janus_training.batches import Targets
+from janus_training.config import LossConfig, TermConfig
+from janus_training.schedule import weight_at
+
+TERMS = ("energy", "forces", "stress", "magmoms")
+
+
+def weights_at(config: LossConfig, progress: float) -> dict[str, float]:
+    """The weight of each term at ``progress`` of the run."""
+    return {name: weight_at(getattr(config, name).weight, progress) for name in TERMS}
+
+
+def penalty(difference: Tensor, term: TermConfig) -> Tensor:
+    """Mean of |d|, d², Huber's function of d, or (``norm``) of the length of d along its last axis."""
+    if not difference.numel():
+        return difference.sum()
+    if term.form == "l1":
+        return difference.abs().mean()
+    if term.form == "l2":
+        return difference.square().mean()
+    if term.form == "norm":
+        # The square root has no derivative at zero; a floor far below any label keeps it finite.
+        return (difference.square().sum(-1) + 1e-18).sqrt().mean()
+    zero = torch.zeros_like(difference)
+    return torch.nn.functional.huber_loss(difference, zero, delta=term.delta) / term.delta
+
+
+def loss_terms(
+    config: LossConfig, weights: dict[str, float], prediction: Prediction, targets: Targets
+) -> dict[str, Tensor]:
+    """Unweighted terms with a weight above zero; scalars, float64."""
+    differences = {
+        "energy": lambda: ((prediction.energy - targets.energy) / targets.sizes)[targets.has_energy],
+        "forces": lambda: (_known(prediction.forces) - targets.forces)[targets.has_forces],
+        "stress": lambda: (_known(prediction.stress) - targets.stress)[targets.has_stress],
+        "magmoms": lambda: (_known(prediction.magmoms) - targets.magmoms)[targets.has_magmoms],
+    }
+    return {
+        name: penalty(difference(), getattr(config, name))
+        for name, difference in differences.items()
+        if weights[name] > 0
+    }
+
+
+def total_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    """Weighted sum of the terms."""
+    return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+
+
+def _known(value: Tensor | None) -> Tensor:
+    if value is None:
+        raise AssertionError("a term of the loss needs a result that was not asked of the model")
+    return value

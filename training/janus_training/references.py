@@ -1,0 +1,61 @@
+"""Reference energies of (task, element): isolated atoms where given, else least squares over the training set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from janus_md.io import Frame
+
+RIDGE = 1e-3
+"""Weight of staying near the mean energy per atom, against the mean square of the compositions: small, but
+it decides where a task's compositions do not (a single molecule, an element that is in every frame)."""
+
+
+def reference_energies(
+    frames: Sequence[Frame], elements: list[str], isolated: dict[tuple[str, str], float]
+) -> dict[tuple[str, str], float]:
+    """{(task, element): eV} for every task of ``frames`` and every element.
+
+    Elements that a task's isolated atoms give keep those values; the rest are fitted. An element that a
+    task never shows gets the task's mean energy per atom.
+    """
+    table: dict[tuple[str, str], float] = {}
+    for task in dict.fromkeys(frame.task for frame in frames):
+        given = {symbol: e for (name, symbol), e in isolated.items() if name == task}
+        members = [frame for frame in frames if frame.task == task and frame.energy is not None]
+        fitted = fit_references(members, elements, given)
+        table.update({(task, symbol): energy for symbol, energy in fitted.items()})
+    return table
+
+
+def fit_references(
+    frames: Sequence[Frame], elements: list[str], given: dict[str, float]
+) -> dict[str, float]:
+    """Ridge least squares of the energy per atom on the composition; ``given`` values are held.
+
+    All zero (but for ``given``) where no frame has an energy.
+    """
+    table = dict.fromkeys(elements, 0.0) | {s: e for s, e in given.items() if s in elements}
+    free = [symbol for symbol in elements if symbol not in given]
+    labelled = [frame for frame in frames if frame.energy is not None]
+    if not labelled or not free:
+        return table
+    shares = np.array([_composition(frame, elements) for frame in labelled])
+    energies = np.array([frame.energy / len(frame.atoms) for frame in labelled])  # type: ignore[operator]
+    held = np.array([symbol in given for symbol in elements])
+    energies = energies - shares[:, held] @ np.array([table[s] for s in elements])[held]
+    design = shares[:, ~held]
+    weight = design.sum(axis=1)
+    mean = float(energies @ weight / max(weight @ weight, 1e-12))
+    normal = design.T @ design
+    normal[np.diag_indices_from(normal)] += RIDGE * np.trace(normal) / len(free) + 1e-12
+    change = np.linalg.solve(normal, design.T @ (energies - weight * mean))
+    return table | {symbol: mean + float(d) for symbol, d in zip(free, change, strict=True)}
+
+
+def _composition(frame: Frame, elements: list[str]) -> np.ndarray:
+    counts = np.bincount(frame.atoms.numbers, minlength=120)
+    return counts[[atomic_numbers[symbol] for symbol in elements]] / len(frame.atoms)

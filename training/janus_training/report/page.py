@@ -1,0 +1,1 @@
+def write_report(run, model, results): pass

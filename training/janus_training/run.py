@@ -1,0 +1,48 @@
+"""The folder of a run: made new, or taken up again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase.io
+
+from janus_md.errors import UserError
+from janus_md.io import Frame
+from janus_training.config import Config
+from janus_training.recipe import load_config, write_config
+
+CONFIG = "config.yaml"
+FRAMES = "frames.extxyz"
+SAMPLE = 8
+
+
+def begin_run(run: Path, config: Config) -> None:
+    """Make the folder and write the resolved configuration; refuse one that holds anything."""
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        what = "already holds a run" if (run / CONFIG).exists() else "is not empty"
+        hint = " or continue it with --resume" if (run / CONFIG).exists() else ""
+        raise UserError(f"{run} {what}; choose another output folder{hint}")
+    run.mkdir(parents=True, exist_ok=True)
+    scratch = run / f".{CONFIG}.part"
+    write_config(config, scratch)
+    scratch.replace(run / CONFIG)
+
+
+def run_config(run: Path, settings: list[str]) -> Config:
+    """The configuration of an existing run, with ``key=value`` settings on top."""
+    if not (run / CONFIG).is_file():
+        raise UserError(f"{run} holds no run to resume ({CONFIG} is missing); leave --resume out")
+    return load_config(run / CONFIG, settings)
+
+
+def write_sample(run: Path, frames: list[Frame]) -> None:
+    """A few real frames: what an export of this run is checked on."""
+    step = max(1, len(frames) // SAMPLE)
+    ase.io.write(run / FRAMES, [frame.to_atoms() for frame in frames[::step][:SAMPLE]])
+
+
+def read_sample(run: Path) -> list[Frame]:
+    """The frames of ``write_sample``; empty where the folder holds none."""
+    from janus_md.io import read_frames
+
+    return read_frames(run / FRAMES) if (run / FRAMES).exists() else []
