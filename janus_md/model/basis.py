@@ -94,23 +94,24 @@ def angular_invariants(moments: Tensor) -> Tensor:
     Returns:
         [n, 6·C].
     """
-    squares = moments * moments
-    v = moments[:, 1:4]
-    q = moments[:, 4:9] * (1.0 / math.sqrt(3.0))
-    xy, yz, xz = q[:, 0], q[:, 1], q[:, 3]
-    zz = moments[:, 6] * (2.0 / 3.0)
-    xx = q[:, 4] - 0.5 * zz
-    yy = -q[:, 4] - 0.5 * zz
-    x, y, z = v[:, 0], v[:, 1], v[:, 2]
+    scalar, v, q, octupole = torch.split(moments, [1, 3, 5, 7], dim=1)
+    x, y, z = v.unbind(1)
+    q_xy, q_yz, q_zz, q_xz, q_diff = q.unbind(1)
+    # Q = Σ_j (r̂⊗r̂ − 1/3) from the five harmonics of degree 2.
+    third = 1.0 / math.sqrt(3.0)
+    xy, yz, xz = q_xy * third, q_yz * third, q_xz * third
+    zz = q_zz * (2.0 / 3.0)
+    xx = q_diff * third - 0.5 * zz
+    yy = -(xx + zz)
     vqv = xx * x * x + yy * y * y + zz * z * z + 2.0 * (xy * x * y + yz * y * z + xz * x * z)
     # A traceless symmetric matrix has tr Q³ = 3·det Q.
     det = xx * (yy * zz - yz * yz) - xy * (xy * zz - yz * xz) + xz * (xy * yz - yy * xz)
     return torch.cat(
         [
-            moments[:, 0],
-            squares[:, 1:4].sum(1),
-            squares[:, 4:9].sum(1),
-            squares[:, 9:16].sum(1),
+            scalar.squeeze(1),
+            (v * v).sum(1),
+            (q * q).sum(1),
+            (octupole * octupole).sum(1),
             vqv,
             3.0 * det,
         ],

@@ -16,10 +16,10 @@ class Block(nn.Module):
 
     __constants__ = ["has_line"]
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, has_line: bool) -> None:
         super().__init__()
-        self.has_line = config.line_attention
-        self.line = LineAttention(config) if config.line_attention else nn.Identity()
+        self.has_line = has_line
+        self.line = LineAttention(config) if has_line else nn.Identity()
         self.attention = AtomAttention(config)
         self.norm = nn.LayerNorm(config.width)
         self.experts = ExpertMLP(
@@ -46,9 +46,9 @@ class Block(nn.Module):
         neighbours, counts, radial, envelope, directions, line_radial, line_envelope, angles = context
         if self.has_line and line_envelope.shape[1] > 0:
             slots = line_envelope.shape[1]
-            near = edges[:, :slots]
+            near, far = torch.split(edges, [slots, edges.shape[1] - slots], dim=1)
             near = near + self.line(near, line_radial, line_envelope, angles)
-            edges = torch.cat([near, edges[:, slots:]], dim=1)
+            edges = torch.cat([near, far], dim=1)
         elements: list[int] = counts.tolist()
         atom_update, edge_update = self.attention(
             atoms, all_atoms, edges, neighbours, radial, envelope, directions, elements

@@ -29,7 +29,9 @@ class ModelConfig(BaseModel):
     edge_width: int = Field(64, ge=4, description="channels of an edge")
     heads: int = Field(4, ge=1, description="attention heads, of atoms and of edges")
     key_width: int = Field(8, ge=1, description="width of a query or key per head")
-    line_attention: bool = Field(True, description="edges attend to edges of the same centre")
+    line_blocks: int | None = Field(
+        None, ge=0, description="leading blocks in which edges attend to edges; all if null"
+    )
     aggregation: Literal["sigmoid", "softmax"] = Field("sigmoid", description="softmax has a sink")
 
     message_hidden: int = Field(128, ge=1, description="hidden units of one message expert")
@@ -65,6 +67,11 @@ class ModelConfig(BaseModel):
         if self.width % self.heads or self.edge_width % self.heads:
             raise ValueError("width and edge_width must be multiples of heads")
         return self
+
+    @property
+    def num_line_blocks(self) -> int:
+        """Leading blocks with line attention."""
+        return self.blocks if self.line_blocks is None else min(self.line_blocks, self.blocks)
 
     @property
     def atomic_numbers(self) -> list[int]:

@@ -53,7 +53,7 @@ class LineAttention(nn.Module):
         q = self._by_head(q) * (1.0 / math.sqrt(self.key_width))
         k = self._by_head(k)
         series = torch.matmul(self.angular, angles.flatten(1)).view(-1, atoms, slots, slots)
-        bias, factor = series[: self.heads], series[self.heads :]
+        bias, factor = torch.split(series, self.heads)
         logits = torch.matmul(q, k.transpose(-1, -2)) + bias
         keys = envelope[None, :, None, :]
         weights = sink_softmax(logits, keys) if self.softmax else sigmoid_weights(logits, keys)

@@ -30,7 +30,9 @@ class MatRISMoE(nn.Module):
         self.num_elements = len(config.elements)
         self.embedding = AtomEmbedding(config)
         self.geometry = Geometry(config)
-        self.blocks = nn.ModuleList([Block(config) for _ in range(config.blocks)])
+        self.blocks = nn.ModuleList(
+            [Block(config, index < config.num_line_blocks) for index in range(config.blocks)]
+        )
         self.norm = nn.LayerNorm(config.width)
         self.heads = nn.ModuleDict({"energy": EnergyHead(config)})
         if config.magmoms:
@@ -148,5 +150,5 @@ class MatRISMoE(nn.Module):
         self.heads["energy"].scale.fill_(energy_scale)
         for block in self.blocks:
             block.attention.scale.fill_(max(mean_neighbours, 1.0) ** -0.5)
-            if self.config.line_attention:
+            if block.has_line:
                 block.line.scale.fill_(max(mean_line_neighbours, 1.0) ** -0.5)
