@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.md.bussi import Bussi
 from ase.md.nose_hoover_chain import IsotropicMTKNPT
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from ase.md.velocitydistribution import Stationary
 from ase.md.verlet import VelocityVerlet
 
 from janus_md.errors import UserError
@@ -21,7 +21,8 @@ def start_velocities(atoms: Atoms, temperature: float, seed: int) -> None:
     if np.any(atoms.get_momenta()):
         return
     generator = np.random.default_rng(seed)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=generator)
+    widths = np.sqrt(atoms.get_masses() * units.kB * temperature)
+    atoms.set_momenta(generator.standard_normal((len(atoms), 3)) * widths[:, None])
     Stationary(atoms)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from janus_md.cli.outputs import Precision, refuse_existing, split_symbols
+from janus_md.cli.outputs import Precision, known_symbols, refuse_existing, split_symbols
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +22,7 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: *.janus.pt.")],
     elements: Annotated[
         list[str] | None,
-        typer.Option("--elements", "-e", help="Elements to keep, e.g. -e Si -e O; default all."),
+        typer.Option("--elements", "-e", help="Elements to keep, e.g. --elements Si O."),
     ] = None,
     precision: Annotated[
         Precision, typer.Option(help="Arithmetic of the exported model.")
@@ -28,17 +31,32 @@ def export(
 ) -> None:
     """Merge the experts, check the result against the checkpoint and write it."""
     refuse_existing(output, force)
-    from janus_md.export import export_model
+    symbols = known_symbols(split_symbols(elements))
     from janus_md.calculators.source import checkpoint_folder
+    from janus_md.export import export_model
     from janus_md.model.checkpoint import load_model
 
     folder = checkpoint_folder(run)
-    model = load_model(folder)
-    export_model(
-        model,
+    frames = run_frames(folder)
+    manifest = export_model(
+        load_model(folder),
         output,
-        elements=split_symbols(elements),
+        elements=symbols,
         precision=precision.value,
-        frames=validation_frames(run),
+        frames=frames,
+        overwrite=force,
     )
-    typer.echo(f"{folder} -> {output}")
+    checked = "frames of its data" if frames else "a rattled cluster, for want of frames"
+    typer.echo(
+        f"{folder} -> {output}: {len(manifest.elements)} elements, {manifest.dtype},"
+        f" agrees with the checkpoint on {checked}"
+    )
+
+
+def run_frames(checkpoint: Path) -> list[Atoms]:
+    """Frames that the run which wrote ``checkpoint`` kept from its data; empty outside a run."""
+    from ase.io import read
+
+    # RUN/checkpoints/best belongs to RUN
+    kept = checkpoint.parent.parent / "frames.extxyz"
+    return list(read(kept, ":")) if kept.is_file() else []

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from janus_md.cli.outputs import Precision, refuse_existing, split_symbols
-from janus_md.errors import UserError
+from janus_md.cli.outputs import Precision, known_symbols, refuse_existing, split_symbols
 
 
 def register(app: typer.Typer) -> None:
@@ -40,15 +39,5 @@ def init(
     config = model_preset(preset, **({"elements": symbols} if symbols else {}))
     torch.manual_seed(seed)
     model = MatRISMoE(config)
-    export_model(model, output, precision=precision.value)
+    export_model(model, output, precision=precision.value, overwrite=force)
     typer.echo(f"{output}: {preset} with random weights (seed {seed})")
-
-
-def known_symbols(symbols: list[str] | None) -> list[str] | None:
-    """Check that each symbol is an element's; raises ``UserError`` naming the one that is not."""
-    from ase.data import atomic_numbers
-
-    for symbol in symbols or []:
-        if symbol not in atomic_numbers or symbol == "X":
-            raise UserError(f"'{symbol}' is no chemical element: write symbols such as Si or O")
-    return symbols

@@ -31,3 +31,13 @@ def split_symbols(values: list[str] | None) -> list[str] | None:
     if not values:
         return None
     return [symbol for value in values for symbol in value.replace(",", " ").split()]
+
+
+def known_symbols(symbols: list[str] | None) -> list[str] | None:
+    """Check that each symbol is an element's; raises ``UserError`` naming the one that is not."""
+    from ase.data import atomic_numbers
+
+    for symbol in symbols or []:
+        if symbol not in atomic_numbers or symbol == "X":
+            raise UserError(f"'{symbol}' is no chemical element: write symbols such as Si or O")
+    return symbols

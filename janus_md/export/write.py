@@ -82,7 +82,9 @@ def export_model(
         raise UserError(f"{path} already exists: choose another name or remove it first")
     if precision not in PRECISIONS:
         raise UserError(f"precision {precision!r} is neither 'single' nor 'double'")
-    merged = merge_experts(model, elements).to(PRECISIONS[precision])
+    # Gates and stacked weights are made in float64 and rounded once.
+    exact = copy.deepcopy(model).to(torch.float64)
+    merged = merge_experts(exact, elements).to(PRECISIONS[precision])
     manifest = _describe(model, merged, precision)
     with warnings.catch_warnings():
         # TorchScript is deprecated in favour of torch.export; it is the engine of this format version.

@@ -70,11 +70,13 @@ def check_writable_format(path: str | Path) -> None:
         return
     try:
         name = filetype(path.name, read=False)
-    except UnknownFileTypeError as error:
+    except UnknownFileTypeError:
+        name = ""
+    if name not in ioformats:
         raise UserError(
             f"no format is known for {path.name}: choose an ending such as .cif, .extxyz or .json"
-        ) from error
-    if name in ioformats and not ioformats[name].can_write:
+        )
+    if not ioformats[name].can_write:
         raise UserError(f"{path.name} is of a format that can only be read: choose .cif or .extxyz")
 
 

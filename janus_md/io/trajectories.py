@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import ase.io
 from ase import Atoms
@@ -13,7 +14,7 @@ from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 from janus_md.errors import UserError
 
 # Formats whose files grow frame by frame; of the others all frames are kept until the end.
-_STREAMED = {"traj", "extxyz", "xyz"}
+_APPENDED = {"extxyz", "xyz"}
 
 
 class TrajectoryWriter:
@@ -27,6 +28,7 @@ class TrajectoryWriter:
         self.frames = 0
         self.format = _multi_frame_format(self.path)
         self._kept: list[Atoms] = []
+        self._binary: Any = None
 
     def __enter__(self) -> TrajectoryWriter:
         return self
@@ -36,7 +38,10 @@ class TrajectoryWriter:
         frame = atoms.copy()
         if atoms.calc is not None:
             frame.calc = SinglePointCalculator(frame, **_plain_results(atoms))
-        if self.format in _STREAMED:
+        if self.format == "traj":
+            self._binary = self._binary or ase.io.Trajectory(self.path, "w")
+            self._binary.write(frame)
+        elif self.format in _APPENDED:
             ase.io.write(self.path, frame, format=self.format, append=self.frames > 0)
         else:
             self._kept.append(frame)
@@ -48,6 +53,8 @@ class TrajectoryWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._binary is not None:
+            self._binary.close()
         if self._kept:
             ase.io.write(self.path, self._kept, format=self.format)
 

@@ -1,0 +1,205 @@
+"""The command line as a user meets it: help, errors in one sentence, exit codes, no overwriting."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.io import read, write
+
+from janus_md.cli.lists import spell_out
+from janus_md.cli.main import main
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "janus_md.cli.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of the command, run in this process."""
+    before = sys.argv
+    sys.argv = ["janus-md", *map(str, arguments)]
+    try:
+        main()
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        sys.argv = before
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """The one sentence on stderr of a command that must end with code 2."""
+    code, _, error = call(capsys, *arguments)
+    assert code == 2, error
+    assert error.startswith("janus-md: ")
+    assert error.count("\n") == 1, error
+    return error
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random model of Si and O and a silicon crystal."""
+    from janus_md.export import export_model
+    from janus_md.model import MatRISMoE, preset
+
+    path = tmp_path_factory.mktemp("cli")
+    export_model(MatRISMoE(preset("tiny", elements=["Si", "O"])), path / "m.janus.pt")
+    silicon = bulk("Si", cubic=True)
+    silicon.rattle(0.05, seed=0)
+    write(path / "si.cif", silicon)
+    return path
+
+
+def test_help_answers_at_once_without_torch() -> None:
+    code = (
+        "import sys, janus_md.cli.main as m\n"
+        "sys.argv = ['janus-md', '--help']\n"
+        "try: m.main()\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'ase' not in sys.modules\n"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - start < 5.0
+    for name in ("train", "eval", "export", "info", "init", "relax", "md", "lammps", "data"):
+        assert name in done.stdout
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    code = "import sys, janus_md; assert 'torch' not in sys.modules; janus_md.JanusCalculator"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_user_error_is_one_sentence_and_code_2() -> None:
+    done = run("info", "nothing-here.janus.pt")
+    assert done.returncode == 2
+    assert "nothing-here.janus.pt" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_lists_are_spelled_out() -> None:
+    given = ["init", "tiny", "--elements", "Si", "O", "-o", "x", "--set", "a.b=1", "c=2"]
+    assert spell_out(given) == [
+        "init", "tiny", "--elements", "Si", "--elements", "O", "-o", "x", "--set", "a.b=1", "--set", "c=2",
+    ]  # fmt: skip
+    assert spell_out(["run", "--", "--elements", "Si", "O"])[-2:] == ["Si", "O"]
+
+
+def test_init_info_and_no_overwriting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "m.janus.pt"
+    assert call(capsys, "init", "tiny", "-o", model, "--elements", "O", "Si")[0] == 0
+    code, out, _ = call(capsys, "info", model)
+    assert code == 0
+    assert "O Si" in out
+    before = model.read_bytes()
+    assert "m.janus.pt already exists" in refused(capsys, "init", "tiny", "-o", model)
+    assert model.read_bytes() == before
+    assert call(capsys, "init", "tiny", "-o", model, "--force", "--elements", "H")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["init", "tinny", "-o", "new.janus.pt"], ["tinny", "did you mean 'tiny'"]),
+        (["init", "tiny", "-o", "new.janus.pt", "--elements", "Qq"], ["Qq"]),
+        (["init", "tiny", "-o", "no/such/m.janus.pt"], ["no/such"]),
+        (["info", "missing.extxyz"], ["missing.extxyz", "does not exist"]),
+        (["export", "missing", "-o", "new.janus.pt"], ["missing", "does not exist"]),
+        (["export", ".", "-o", "new.janus.pt"], ["neither a checkpoint", "janus-md train"]),
+        (["relax", "missing.cif", "-m", "m.janus.pt", "-o", "o.cif"], ["missing.cif"]),
+        (["relax", "si.cif", "-m", "missing.pt", "-o", "o.cif"], ["missing.pt", "does not exist"]),
+        (["relax", "si.cif", "-m", "m.janus.pt", "-o", "o.nonsense"], ["o.nonsense", ".cif"]),
+        (["relax", "si.cif", "-m", "m.janus.pt", "-o", "si.cif"], ["si.cif already exists"]),
+        (["relax", "si.cif", "-m", "m.janus.pt", "-o", "o.cif", "--task", "x"], ["task 'x'"]),
+        (["relax", "si.cif", "-m", "m.janus.pt", "-o", "o.cif", "--device", "tpu"], ["tpu"]),
+        (["md", "si.cif", "-m", "m.janus.pt", "-o", "t.nonsense"], ["t.nonsense", ".extxyz"]),
+        (["md", "si.cif", "-m", "m.janus.pt", "-o", "POSCAR"], ["POSCAR", "several frames"]),
+    ],
+)
+def test_mistakes(
+    arguments: list[str],
+    words: list[str],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder)
+    before = sorted(path.name for path in folder.iterdir())
+    error = refused(capsys, *arguments)
+    for word in words:
+        assert word in error
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_structures_no_potential_can_take(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = folder / "m.janus.pt", tmp_path / "out.extxyz"
+    cases = {
+        "gold.extxyz": (bulk("Au"), "knows no Au"),
+        "twice.extxyz": (Atoms("Si2", [[0, 0, 0], [0, 0, 0]]), "on top of each other"),
+    }
+    for name, (atoms, words) in cases.items():
+        write(tmp_path / name, atoms)
+        assert words in refused(capsys, "relax", tmp_path / name, "-m", model, "-o", out)
+        assert not out.exists()
+    write(tmp_path / "cluster.xyz", Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]]))
+    arguments = ["relax", tmp_path / "cluster.xyz", "-m", model, "-o", out, "--cell"]
+    assert "three periodic directions" in refused(capsys, *arguments)
+
+
+def test_a_damaged_model_file(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = (folder / "m.janus.pt").read_bytes()
+    (tmp_path / "cut.janus.pt").write_bytes(content[: len(content) // 2])
+    (tmp_path / "text.janus.pt").write_text("hello")
+    for name in ("cut.janus.pt", "text.janus.pt"):
+        assert name in refused(capsys, "info", tmp_path / name)
+
+
+def test_relax_reads_and_writes_what_ase_and_pymatgen_know(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    core = pytest.importorskip("pymatgen.core")
+    structure = core.Structure.from_file(str(folder / "si.cif"))
+    (tmp_path / "in.json").write_text(json.dumps(structure.as_dict()))
+    common = ["-m", folder / "m.janus.pt", "--steps", "3", "--cell"]
+    for source, target in (("in.json", "POSCAR"), ("POSCAR", "out.json"), ("out.json", "o.extxyz")):
+        code, out, error = call(
+            capsys, "relax", tmp_path / source, "-o", tmp_path / target, *common
+        )
+        assert code == 0, error
+        assert "energy" in out
+    assert core.Structure.from_dict(json.loads((tmp_path / "out.json").read_text())).is_ordered
+    assert len(read(tmp_path / "o.extxyz")) == 8
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt"])
+def test_md_writes_frames_and_repeats_itself(
+    ensemble: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finals = []
+    for name in ("a.extxyz", "b.traj"):
+        code, _, error = call(
+            capsys, "md", folder / "si.cif", "-m", folder / "m.janus.pt", "-o", tmp_path / name,
+            "--steps", "25", "--every", "10", "--ensemble", ensemble, "--seed", "3",
+        )  # fmt: skip
+        assert code == 0, error
+        frames = read(tmp_path / name, ":")
+        assert len(frames) == 4
+        assert frames[-1].get_potential_energy() != frames[0].get_potential_energy()
+        finals.append(frames[-1].positions)
+    assert finals[0] == pytest.approx(finals[1], abs=1e-6)
