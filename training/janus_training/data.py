@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from ase.data import atomic_numbers
 
 from janus_md.errors import UserError
 from janus_md.io import Frame, read_frames, read_isolated_atoms
+from janus_md.io.split import split_shares
 from janus_training.config import DataConfig, SetConfig
 
 
@@ -58,13 +58,12 @@ def load_frames(config: DataConfig) -> Frames:
     return frames
 
 
-def split(count: int, fraction: float, seed: list[int]) -> tuple[list[int], list[int]]:
-    """Indices for training and validation, each in ascending order; both non-empty where possible."""
-    held_out = round(count * fraction)
-    if fraction > 0 and count > 1:
-        held_out = min(max(held_out, 1), count - 1)
-    order = np.random.default_rng(seed).permutation(count)
-    return sorted(order[held_out:].tolist()), sorted(order[:held_out].tolist())
+def hold_out(count: int, fraction: float, seed: list[int]) -> tuple[list[int], list[int]]:
+    """Indices for training and for validation; none for validation where ``fraction`` is 0."""
+    if fraction == 0 or count < 2:
+        return list(range(count)), []
+    train, valid = split_shares(count, [1.0 - fraction, fraction], seed)
+    return train, valid
 
 
 def check_elements(frames: Iterable[Frame], elements: list[str]) -> None:
@@ -87,7 +86,7 @@ def _add_set(frames: Frames, config: DataConfig, one: SetConfig, number: int) ->
         frames.valid += _read(frames, config.locate(one.valid), one, limit)
     else:
         share = config.valid_fraction if one.valid_fraction is None else one.valid_fraction
-        train, valid = split(len(members), share, [config.seed, number])
+        train, valid = hold_out(len(members), share, [config.seed, number])
         frames.train += [members[index] for index in train]
         frames.valid += [members[index] for index in valid]
     if one.isolated_atoms is not None:

@@ -104,7 +104,9 @@ def _train(config: Config, frames: Frames, run: Path, clock: Clock, reporter: Re
                 state.step, state.position = state.step + 1, position
                 horizon.step_done()
                 _write_step(metrics, reporter, state, row | {"lr": rate}, progress, horizon, clock)
-                if state.step % every == 0 and horizon.progress(state.step) < 1.0:
+                # A validation must not eat the stretch at the last learning rate, nor repeat the last one.
+                after = horizon.progress(state.step, ahead=horizon.reserve)
+                if state.step % every == 0 and after < 1.0 - config.schedule.final:
                     validate()
                     saved = clock.minutes
                 elif clock.minutes - saved > config.train.checkpoint_minutes:
@@ -115,7 +117,8 @@ def _train(config: Config, frames: Frames, run: Path, clock: Clock, reporter: Re
             raise UserError(f"{run} was interrupted at step {state.step}; continue it with --resume")
         validate()
     reporter.say(f"{run}: {state.step} steps in {clock.minutes:.1f} min; writing report.html")
-    write_report(run, model, results)
+    with ema.applied():
+        write_report(run, model, results)
 
 
 def take_step(

@@ -9,16 +9,15 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from janus_md.errors import UserError
+from janus_md.errors import UserError, nearest
 from janus_training.config import Config
+from janus_training.model_section import resolve_model
 from janus_training.recipe_errors import explain
 
 
 def load_config(path: str | Path, settings: Sequence[str] = ()) -> Config:
     """The configuration of a recipe file with ``key.sub=value`` settings applied on top."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; give the path of a recipe in YAML.")
+    path = find_recipe(Path(path))
     try:
         content = yaml.safe_load(path.read_text())
     except yaml.YAMLError as fault:
@@ -27,7 +26,23 @@ def load_config(path: str | Path, settings: Sequence[str] = ()) -> Config:
         raise UserError(f"{path} must hold keys and values such as 'data:' and 'train:'; mend it.")
     for setting in settings:
         apply_setting(content, setting)
-    return parse_config(content, str(path))
+    config = parse_config(content, str(path))
+    resolve_model(config.model, ["H"], ["default"])  # its keys are checked before any data are read
+    return config
+
+
+def find_recipe(path: Path) -> Path:
+    """The file itself, or the shipped recipe of that name (``silicon`` or ``silicon.yaml``)."""
+    package = Path(__file__).parent
+    folders = [package / "recipes", package.parent / "recipes"]
+    shipped = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+    if path.is_file():
+        return path
+    if path.parent == Path() and path.stem in shipped:
+        return shipped[path.stem]
+    raise UserError(
+        f"the recipe {path} does not exist{nearest(path.stem, shipped)}; give the path of a YAML file"
+    )
 
 
 def parse_config(content: dict[str, Any], source: str) -> Config:

@@ -16,12 +16,18 @@ FRAMES = "frames.extxyz"
 SAMPLE = 8
 
 
+def refuse_used(run: Path) -> None:
+    """Raise ``UserError`` where ``run`` is a file or a folder that holds anything."""
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        used = (run / CONFIG).exists()
+        what = "already holds a run" if used else "exists and is not empty"
+        hint = ", or continue the run with --resume" if used else ""
+        raise UserError(f"{run} {what}; choose another output folder{hint}")
+
+
 def begin_run(run: Path, config: Config) -> None:
     """Make the folder and write the resolved configuration; refuse one that holds anything."""
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
-        what = "already holds a run" if (run / CONFIG).exists() else "is not empty"
-        hint = " or continue it with --resume" if (run / CONFIG).exists() else ""
-        raise UserError(f"{run} {what}; choose another output folder{hint}")
+    refuse_used(run)
     run.mkdir(parents=True, exist_ok=True)
     scratch = run / f".{CONFIG}.part"
     write_config(config, scratch)
@@ -39,10 +45,3 @@ def write_sample(run: Path, frames: list[Frame]) -> None:
     """A few real frames: what an export of this run is checked on."""
     step = max(1, len(frames) // SAMPLE)
     ase.io.write(run / FRAMES, [frame.to_atoms() for frame in frames[::step][:SAMPLE]])
-
-
-def read_sample(run: Path) -> list[Frame]:
-    """The frames of ``write_sample``; empty where the folder holds none."""
-    from janus_md.io import read_frames
-
-    return read_frames(run / FRAMES) if (run / FRAMES).exists() else []

@@ -72,13 +72,16 @@ class Horizon:
         """Whatever passed since the last step (a validation, a checkpoint) was not a step."""
         self._last = self._clock.minutes
 
-    def progress(self, step: int) -> float:
-        """Share of the run that is over before step number ``step`` (from 0); 1 means: stop."""
+    def progress(self, step: int, ahead: float = 0.0) -> float:
+        """Share of the run that is over before step number ``step`` (from 0); 1 means: stop.
+
+        ``ahead``: as it will be in so many minutes.
+        """
         by_steps = 0.0 if self.steps is None else step / self.steps
         if self.max_minutes is None:
             return min(by_steps, 1.0)
         budget = max(self.max_minutes - self.reserve - self._step_minutes, 1e-9)
-        return min(max(by_steps, self._clock.minutes / budget), 1.0)
+        return min(max(by_steps, (self._clock.minutes + ahead) / budget), 1.0)
 
     def minutes_left(self, progress: float) -> float:
         """Estimate for the progress bar."""

@@ -1,0 +1,52 @@
+"""`janus-md train`: from a recipe to a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from janus_md.errors import UserError
+
+EXTRAS = "training needs packages that are not installed; run pip install 'janus-md[train]'"
+
+
+def register(app: typer.Typer) -> None:
+    app.command(name="train", help="Train a model as a recipe says.")(train)
+
+
+def train(
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(help="YAML file, or the name of a shipped recipe. Not needed with --resume."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the run.", show_default=False)
+    ] = ...,  # type: ignore[assignment]
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key.sub=value, on top of the recipe; may be repeated."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
+    ] = False,
+) -> None:
+    """Train; metrics, checkpoints and report.html go into the output folder.
+
+    With --resume the configuration is the run's own, with any --set on top.
+    """
+    try:
+        from janus_training.loop import train as run_training
+        from janus_training.recipe import load_config
+        from janus_training.run import refuse_used, run_config
+    except ImportError as fault:
+        raise UserError(f"{EXTRAS} ({fault})") from None
+
+    if resume:
+        run_training(run_config(output, settings or []), output, resume=True)
+        return
+    if recipe is None:
+        raise UserError("no recipe is given; name a YAML file, or --resume an existing run")
+    refuse_used(output)
+    run_training(load_config(recipe, settings or []), output)
