@@ -1,0 +1,111 @@
+"""Exported files: the same numbers as the model, a manifest, and refusals."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk, molecule
+
+from janus_md.errors import UserError
+from janus_md.export import export_model, load_exported, write
+from janus_md.graph import batch_graphs, build_graph
+from janus_md.model import MatRISMoE, predict, preset
+
+
+@pytest.fixture
+def model() -> MatRISMoE:
+    torch.manual_seed(1)
+    config = preset("tiny", elements=["H", "O", "Na", "Cl"], tasks=["pbe", "r2scan"], composition=True)
+    return MatRISMoE(config).double()
+
+
+def batch_of(model: MatRISMoE, *structures):
+    config = model.config
+    return batch_graphs(
+        [build_graph(atoms, config.cutoff, config.line_cutoff) for atoms in structures],
+        task=[1] * len(structures),
+    )
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("double", 1e-10), ("single", 1e-4)])
+def test_exported_file_gives_the_models_numbers(model, tmp_path, precision, bound) -> None:
+    path = tmp_path / "m.janus.pt"
+    manifest = export_model(model, path, precision=precision)
+    assert manifest.elements == ["H", "O", "Na", "Cl"]
+    assert manifest.tasks == ["pbe", "r2scan"]
+    potential = load_exported(path)
+    assert potential.manifest == manifest
+    salt = bulk("NaCl", "rocksalt", a=5.5, cubic=True)
+    salt.rattle(0.1, seed=0)
+    batch = batch_of(model, salt, molecule("H2O"))
+    expected = predict(model, batch)
+    for _ in range(4):  # TorchScript specialises after its first calls
+        found = predict(potential.module, batch)
+        np.testing.assert_allclose(found.energies.numpy(), expected.energies.numpy(), atol=bound)
+        np.testing.assert_allclose(found.forces.numpy(), expected.forces.numpy(), atol=bound)
+
+
+def test_subset_of_elements_is_smaller_and_exact(model, tmp_path) -> None:
+    export_model(model, tmp_path / "all.janus.pt", precision="double")
+    export_model(model, tmp_path / "two.janus.pt", ["O", "H"], precision="double")
+    assert (tmp_path / "two.janus.pt").stat().st_size < (tmp_path / "all.janus.pt").stat().st_size
+    water = batch_of(model, molecule("H2O"))
+    # The composition embedding keeps its meaning although the columns of other elements are gone.
+    found = predict(load_exported(tmp_path / "two.janus.pt").module, water)
+    assert abs(float(found.energy[0] - predict(model, water).energy[0])) < 1e-10
+    with pytest.raises(UserError, match="does not know the element Na: it was made for H, O"):
+        predict(
+            load_exported(tmp_path / "two.janus.pt").module, batch_of(model, bulk("Na", cubic=True))
+        )
+
+
+def test_unknown_element_and_existing_file(model, tmp_path) -> None:
+    path = tmp_path / "m.janus.pt"
+    with pytest.raises(UserError, match="does not know the element Fe"):
+        export_model(model, path, ["Fe"])
+    path.write_text("mine")
+    with pytest.raises(UserError, match="already exists"):
+        export_model(model, path)
+    assert path.read_text() == "mine"
+
+
+def test_a_file_that_disagrees_is_never_written(model, tmp_path, monkeypatch) -> None:
+    def spoilt(model, elements=None):
+        merged = exact(model, elements)
+        merged.blocks[1].experts.w2[..., 0] += 0.1
+        return merged
+
+    exact = write.merge_experts
+    monkeypatch.setattr(write, "merge_experts", spoilt)
+    with pytest.raises(UserError, match="disagrees with the checkpoint"):
+        export_model(model, tmp_path / "m.janus.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_leaves_the_model_alone(model, tmp_path) -> None:
+    before = copy.deepcopy(model.state_dict())
+    export_model(model, tmp_path / "m.janus.pt", ["H"])
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", None])
+def test_damaged_files_are_named(model, tmp_path, content) -> None:
+    path = tmp_path / "m.janus.pt"
+    export_model(model, path)
+    path.write_bytes(path.read_bytes()[:4000] if content is None else content)
+    with pytest.raises(UserError, match=r"m\.janus\.pt cannot be read"):
+        load_exported(path)
+    with pytest.raises(UserError, match="does not exist"):
+        load_exported(tmp_path / "nowhere.janus.pt")
+
+
+def test_any_torchscript_file_is_not_a_model(tmp_path) -> None:
+    path = tmp_path / "other.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), str(path))
+    with pytest.raises(UserError, match="is not a Janus-MD model"):
+        load_exported(path)

@@ -1,0 +1,112 @@
+"""Neighbour lists against ASE's, line graphs, batches."""
+
+from __future__ import annotations
+
+import time
+
+import ase
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+from ase.neighborlist import primitive_neighbor_list
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from janus_md.errors import UserError
+from janus_md.graph import batch_graphs, build_graph
+
+
+@st.composite
+def structures(draw) -> ase.Atoms:
+    rng = np.random.default_rng(draw(st.integers(0, 2**31)))
+    size = draw(st.integers(1, 8))
+    cell = np.eye(3) * rng.uniform(2.5, 6.0, 3) + rng.uniform(-0.8, 0.8, (3, 3))
+    if draw(st.booleans()):
+        cell = cell[[1, 0, 2]]
+    pbc = draw(st.tuples(st.booleans(), st.booleans(), st.booleans()))
+    positions = rng.uniform(-1.5, 1.5, (size, 3)) @ cell
+    return ase.Atoms(rng.choice([8, 11, 14], size), positions, cell=cell, pbc=pbc)
+
+
+@settings(max_examples=60, deadline=None)
+@given(atoms=structures())
+def test_edges_agree_with_ase(atoms: ase.Atoms) -> None:
+    i, j, vectors = primitive_neighbor_list("ijD", atoms.pbc, atoms.cell.array, atoms.positions, 5.0)
+    if len(vectors) and np.linalg.norm(vectors, axis=1).min() < 0.1:
+        return
+    graph = build_graph(atoms, 5.0, 3.0)
+
+    def rows(centres, neighbours, vectors):
+        table = np.column_stack([centres, neighbours, vectors.round(6) + 0.0])
+        return table[np.lexsort(table.T)]
+
+    np.testing.assert_allclose(
+        rows(graph.centres, graph.neighbours, graph.vectors), rows(i, j, vectors), atol=1e-5
+    )
+    lengths = np.linalg.norm(graph.vectors, axis=1)
+    for atom in range(len(atoms)):
+        mine = lengths[graph.offsets[atom] : graph.offsets[atom + 1]]
+        assert (np.diff(mine) >= 0).all()
+        assert (mine[: graph.num_line[atom]] < 3.0).all()
+        assert (mine[graph.num_line[atom] :] >= 3.0).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(parts=st.lists(structures(), min_size=1, max_size=6))
+def test_a_batch_holds_every_edge_once(parts: list[ase.Atoms]) -> None:
+    try:
+        graphs = [build_graph(atoms, 5.0, 3.0) for atoms in parts]
+    except UserError:
+        return
+    batch = batch_graphs(graphs)
+    assert sorted(batch.order.tolist()) == list(range(sum(map(len, parts))))
+    numbers = np.concatenate([graph.numbers for graph in graphs])
+    np.testing.assert_array_equal(batch.numbers.numpy(), numbers[batch.order.numpy()])
+    found = []
+    first = 0
+    for table, vectors, line in zip(batch.neighbours, batch.vectors, batch.line_counts, strict=True):
+        species = batch.numbers[first : first + len(table)]
+        assert (species[1:] >= species[:-1]).all()
+        used = vectors.norm(dim=-1) < 100.0
+        assert not (vectors[:, line:].norm(dim=-1) < 3.0).any()
+        rows = torch.arange(first, first + len(table))[:, None].expand_as(table)[used]
+        found += zip(
+            batch.order[rows].tolist(),
+            batch.order[table[used]].tolist(),
+            vectors[used].round(decimals=6).tolist(),
+            strict=True,
+        )
+        first += len(table)
+    expected = []
+    start = 0
+    for graph in graphs:
+        expected += zip(
+            (graph.centres + start).tolist(),
+            (graph.neighbours + start).tolist(),
+            graph.vectors.round(6).tolist(),
+            strict=True,
+        )
+        start += graph.num_atoms
+    assert sorted(map(str, found)) == sorted(map(str, expected))
+
+
+def test_atoms_on_top_of_each_other_are_named() -> None:
+    atoms = ase.Atoms("NaCl", [[0, 0, 0], [0, 0, 1e-3]])
+    with pytest.raises(UserError, match=r"atoms 0 and 1 .* on top of each other"):
+        build_graph(atoms, 6.0, 4.5)
+
+
+def test_cell_without_volume_is_refused() -> None:
+    atoms = ase.Atoms("Na", cell=[[3, 0, 0], [6, 0, 0], [0, 0, 3]], pbc=True)
+    with pytest.raises(UserError, match="without volume"):
+        build_graph(atoms, 6.0, 4.5)
+
+
+def test_ten_thousand_atoms_in_two_seconds() -> None:
+    """A bound on the algorithm, not a benchmark: a loop over atoms or angles in Python takes minutes."""
+    atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True).repeat((11, 11, 11))[:10_000]
+    start = time.process_time()
+    graph = build_graph(atoms, 6.0, 4.5)
+    assert time.process_time() - start < 2.0
+    assert graph.num_angles > 2_000_000

@@ -1,0 +1,93 @@
+"""A neighbour that crosses a cutoff by ±1e-6 Å: energy jump < 1e-9 eV, force jump < 1e-6 eV/Å."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import ase
+import numpy as np
+import pytest
+import torch
+
+from janus_md.graph import build_graph
+
+CROSSING = 1e-6
+
+
+@pytest.fixture(params=[1.0, 2.0], ids=["weights", "doubled-weights"])
+def scaled(request, evaluate):
+    other = copy.copy(evaluate)
+    other.model = copy.deepcopy(evaluate.model)
+    with torch.no_grad():
+        for parameter in other.model.parameters():
+            parameter.mul_(request.param)
+    return other
+
+
+def jump(values: list[np.ndarray]) -> float:
+    """What a smooth function of x cannot do between −δ and δ.
+
+    ``values`` at −3δ, −δ, δ, 3δ; the change between −δ and δ less the mean of the changes on either side.
+    """
+    outer_left, left, right, outer_right = values
+    beside = ((left - outer_left) + (outer_right - right)) / 2
+    return float(np.abs(right - left - beside).max())
+
+
+def jumps(evaluate, place: Callable[[float], ase.Atoms]) -> tuple[float, float]:
+    """Jumps of energy (eV) and forces (eV/Å) of the structures ``place(offset)`` at offset zero."""
+    found = [evaluate(place(factor * CROSSING)) for factor in (-3, -1, 1, 3)]
+    return (
+        jump([result.energy.numpy() for result in found]),
+        jump([result.forces.numpy() for result in found]),
+    )
+
+
+@pytest.mark.parametrize("cutoff", ["cutoff", "line_cutoff"])
+@pytest.mark.parametrize("others", ["none", "far", "many"])
+def test_crossing_a_cutoff(scaled, cutoff, others) -> None:
+    """``none`` makes the crossing edge the last of its centre; ``far`` leaves one edge and no angle."""
+    around = {"none": [], "far": [[0.0, 0.0, 5.0]], "many": [[1.9, 0, 0], [0, 2.1, 0], [-1.2, -1.4, 0.9]]}[others]
+    symbols = ["Si", *["O", "Cl", "Na"][: len(around)], "Na"]
+    atoms = ase.Atoms(symbols, [[0, 0, 0], *around, [0, 0, 0]])
+    radius = getattr(scaled.model.config, cutoff)
+    direction = np.array([0.48, -0.64, 0.6])
+
+    def place(offset: float) -> ase.Atoms:
+        moved = atoms.copy()
+        moved.positions[-1] = moved.positions[0] + (radius + offset) * direction
+        return moved
+
+    energy, force = jumps(scaled, place)
+    assert energy < 1e-9
+    assert force < 1e-6
+
+
+def test_crossing_in_a_crystal(scaled, crystal) -> None:
+    """Neighbours cross the line cutoff of several atoms at once when the cell swells."""
+    target = scaled.model.config.line_cutoff
+    lengths = np.linalg.norm(build_graph(crystal, 5.0, 4.0).vectors, axis=1)
+    nearest = lengths[np.abs(lengths - target).argmin()]
+
+    def place(offset: float) -> ase.Atoms:
+        swollen = crystal.copy()
+        swollen.set_cell(crystal.cell.array * (target + offset) / nearest, scale_atoms=True)
+        return swollen
+
+    energy, force = jumps(scaled, place)
+    assert energy < 1e-9
+    assert force < 1e-6
+
+
+def test_energy_is_smooth_along_a_bond(evaluate) -> None:
+    """No kink anywhere between 1.5 and 7 Å: the energy integrates the force."""
+    lengths = np.linspace(1.5, 7.0, 1101)
+    dimers = [ase.Atoms("SiO", [[0, 0, 0], [0, 0, length]]) for length in lengths]
+    found = evaluate(*dimers)
+    energies = found.energy.numpy()
+    forces = found.forces.numpy().reshape(-1, 2, 3)[:, 1, 2]
+    integral = -np.cumsum((forces[1:] + forces[:-1]) / 2 * np.diff(lengths))
+    coarse = 2e-3 * max(1.0, float(np.abs(forces).max()))
+    np.testing.assert_allclose(integral, energies[1:] - energies[0], atol=coarse)
+    assert abs(forces[-1]) == 0.0
