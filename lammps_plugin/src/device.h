@@ -1,0 +1,27 @@
+// Where the model runs.
+#pragma once
+
+#include "options.h"
+
+#include <mpi.h>
+#include <torch/script.h>
+
+namespace janus {
+
+// The CPU, or the GPU with the number of this rank among those of its node (collective).
+torch::Device choose_device(Options::Device wanted, MPI_Comm world);
+
+// While it lives, libtorch uses `count` threads on the CPU; then again as many as before,
+// for LAMMPS may share the process with a Python program that uses torch.
+class ThreadCount {
+ public:
+  explicit ThreadCount(int count);
+  ~ThreadCount();
+  ThreadCount(const ThreadCount &) = delete;
+  ThreadCount &operator=(const ThreadCount &) = delete;
+
+ private:
+  int before_;
+};
+
+}  // namespace janus

@@ -1,0 +1,38 @@
+// LAMMPS's neighbour lists as the padded tables the model reads.
+#pragma once
+
+#include <torch/script.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace janus {
+
+// What this rank holds, as LAMMPS keeps it. Lengths in Å.
+struct LocalAtoms {
+  const double *const *positions;  // owned atoms, then ghosts
+  const int *types;
+  int num_atoms;                        // owned and ghosts
+  std::vector<int> species_of_type;     // [types + 1]; -1: another style's
+  int num_centres;                      // atoms with a neighbour list
+  const int *centres;
+  const int *num_neighbours;
+  const int *const *neighbours;         // of all atoms within cutoff + skin
+};
+
+// Rows: owned atoms bucket by bucket, each bucket sorted by species; then the ghosts that appear as neighbours.
+struct NeighbourTables {
+  std::vector<int> atoms;               // LAMMPS's index of each row
+  int64_t num_owned = 0;
+  std::vector<int> num_edges;           // used slots of each owned row
+  torch::Tensor species;                // int64 [rows]
+  std::vector<torch::Tensor> neighbours;  // rows, int64 [n_b, K_b]
+  std::vector<torch::Tensor> vectors;     // Å, nearest first, float64 [n_b, K_b, 3]
+  std::vector<int64_t> line_counts;       // slots that may be within the line cutoff
+};
+
+// Throws UserError if two atoms coincide.
+NeighbourTables build_tables(const LocalAtoms &local, double cutoff, double line_cutoff, bool on_gpu);
+
+}  // namespace janus

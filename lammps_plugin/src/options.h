@@ -1,0 +1,21 @@
+// What stands after `pair_style janus`.
+#pragma once
+
+#include <optional>
+#include <string>
+
+namespace janus {
+
+struct Options {
+  enum class Device { automatic, cpu, cuda };
+  Device device = Device::automatic;
+  std::optional<std::string> precision;  // "single" or "double"; that of the file if not given
+  std::optional<std::string> task;
+  std::optional<double> charge;  // e, of the whole system
+  std::optional<double> spin;    // multiplicity, of the whole system
+};
+
+// Throws UserError for an unknown keyword or value.
+Options parse_options(int narg, char **arg);
+
+}  // namespace janus
