@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -42,11 +42,11 @@ class JanusCalculator(Calculator):
             positions that are not finite, or atoms on top of each other.
     """
 
-    implemented_properties: ClassVar[list[str]] = [
+    implemented_properties = [  # noqa: RUF012 - ASE declares it without ClassVar
         "energy", "free_energy", "energies", "forces", "stress", "stresses", "magmoms", "magmom",
     ]  # fmt: skip
     # Results depend on nothing else of the atoms, except charge and spin in `info`.
-    ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}
+    ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012
 
     def __init__(
         self,
@@ -90,10 +90,12 @@ class JanusCalculator(Calculator):
     ) -> None:
         """Evaluate everything the model gives in one pass."""
         super().calculate(atoms, list(properties), list(system_changes))
+        copied = self.atoms  # ASE has put a copy there
+        assert copied is not None
         self.results = {}
-        self._check(self.atoms, properties)
-        self._electrons = charge, spin = electrons(self.atoms)
-        graph = self.neighbours.graph(self.atoms)
+        self._check(copied, properties)
+        self._electrons = charge, spin = electrons(copied)
+        graph = self.neighbours.graph(copied)
         batch = batch_graphs([graph], task=[self.task], charge=[charge], spin=[spin])
         prediction = predict(
             self.source.model, batch.to(self.device), forces=True, stress=graph.volume > 0

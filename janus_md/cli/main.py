@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import janus_md
+from janus_md.cli import data, eval, export, info, init, lammps, md, quickstart, relax, train
 from janus_md.cli.lists import spell_out
 from janus_md.errors import UserError
 
@@ -45,13 +46,9 @@ def _root(
 
 
 # The order of the help page: the order in which one meets them.
-import importlib.util
-
-for _name in ("quickstart", "data", "train", "eval", "export", "info", "init", "relax", "md"):
-    if importlib.util.find_spec(f"janus_md.cli.{_name}"):
-        importlib.import_module(f"janus_md.cli.{_name}").register(app)
-if importlib.util.find_spec("janus_md.cli.lammps"):
-    app.add_typer(importlib.import_module("janus_md.cli.lammps").app, name="lammps")
+for _module in (quickstart, data, train, eval, export, info, init, relax, md):
+    _module.register(app)
+app.add_typer(lammps.app, name="lammps")
 
 
 def main() -> None:

@@ -60,7 +60,9 @@ STRUCTURES = {
     "wire": lambda: rattled(Atoms("Si4", [[0, 0, 2.3 * i] for i in range(4)], cell=[0, 0, 9.2], pbc=[0, 0, 1])),
     "molecule": lambda: rattled(molecule("CH3CH2OH")),
     "isolated atom": lambda: Atoms("Si"),
-    "left-handed": lambda: rattled(Atoms("Si2", [[0, 0, 0], [1.3, 1.4, 1.3]], cell=[[0, 4, 0], [4, 0, 0], [0, 0, 4]], pbc=True)),
+    "left-handed": lambda: rattled(
+        Atoms("Si2", [[0, 0, 0], [1.3, 1.4, 1.3]], cell=[[0, 4, 0], [4, 0, 0], [0, 0, 4]], pbc=True)
+    ),
 }  # fmt: skip
 
 
