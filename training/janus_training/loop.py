@@ -26,7 +26,7 @@ from janus_training.model_section import resolve_model
 from janus_training.optimizer import build_optimizer, peak_rate, set_rate
 from janus_training.references import reference_energies
 from janus_training.report import write_report
-from janus_training.run import begin_run, write_sample
+from janus_training.run import begin_run, refuse_used, write_sample
 from janus_training.sampler import BudgetSampler, Position
 from janus_training.schedule import Clock, Horizon, lr_factor
 
@@ -45,18 +45,29 @@ def train(config: Config, run: str | Path, resume: bool = False) -> Path:
     frames = load_frames(config.data)
     config = _filled_in(config, frames)
     if not resume:
-        begin_run(run, config)
-    with _settings(config), Reporter(config.train.log_every) as reporter:
-        _describe(reporter, frames)
-        _train(config, frames, run, clock, reporter)
-    return run
-
-
-def _train(config: Config, frames: Frames, run: Path, clock: Clock, reporter: Reporter) -> None:
-    device = torch.device(config.train.device)
+        refuse_used(run)
     train_set = _store(config, frames.train)
     valid_set = _store(config, frames.valid)
     sampler = BudgetSampler(train_set.costs, config.batch, config.train.seed)
+    if not resume:
+        begin_run(run, config)  # only now: whatever can be wrong with the input has been looked at
+    with _settings(config), Reporter(config.train.log_every) as reporter:
+        _describe(reporter, frames)
+        _train(config, frames, train_set, valid_set, sampler, run, clock, reporter)
+    return run
+
+
+def _train(
+    config: Config,
+    frames: Frames,
+    train_set: GraphStore,
+    valid_set: GraphStore,
+    sampler: BudgetSampler,
+    run: Path,
+    clock: Clock,
+    reporter: Reporter,
+) -> None:
+    device = torch.device(config.train.device)
     batches_per_epoch = len(sampler.epoch(0))
 
     model = _new_model(config, frames, train_set).to(device)

@@ -1,0 +1,59 @@
+"""Small labelled data and recipes that train in seconds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from janus_md.io import Frame, write_frames
+
+TINY = {
+    "model": {"preset": "tiny", "cutoff": 4.0, "line_cutoff": 3.0},
+    "batch": {"structures": 3, "edges": 5000},
+    "loss": {
+        "energy": {"weight": {"start": 0.1, "end": 1.0}},
+        "forces": {"weight": 1.0, "form": "l2"},
+        "stress": {"weight": 1.0},
+    },
+    "train": {"steps": 11, "validate_every": 4, "threads": 1},
+}
+
+
+def metals(count: int, seed: int = 0) -> list[Frame]:
+    """Rattled, strained cells of Cu and Au with energies, forces and stresses of EMT."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for _ in range(count):
+        atoms = bulk("Cu", cubic=True) if rng.random() < 0.5 else bulk("Au", cubic=True)
+        atoms.symbols[0] = str(rng.choice(["Cu", "Au"]))
+        atoms.set_cell(atoms.cell.array * rng.uniform(0.95, 1.05), scale_atoms=True)
+        atoms.rattle(0.1, rng=rng)
+        atoms.calc = EMT()
+        stress = voigt_6_to_full_3x3_stress(atoms.get_stress())
+        frame = Frame(atoms, atoms.get_potential_energy(), atoms.get_forces(), stress)
+        atoms.calc = None
+        frames.append(frame)
+    return frames
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """A recipe with two tasks, one of them without stresses and with energies only now and then."""
+    first, second = metals(12), metals(8, seed=1)
+    for number, frame in enumerate(second):
+        frame.stress = None
+        frame.energy = frame.energy if number % 2 else None
+    write_frames(tmp_path / "data" / "first.extxyz", first)
+    write_frames(tmp_path / "data" / "second.db", second)
+    sets = [
+        {"path": "first.extxyz", "task": "emt"},
+        {"path": "second.db", "task": "sparse", "valid_fraction": 0.25},
+    ]
+    content = TINY | {"data": {"root": str(tmp_path / "data"), "sets": sets}}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path

@@ -1,0 +1,199 @@
+"""Whole runs: the loss falls, an interruption leaves no trace, wrong input is refused."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import janus_training.loop as loop
+from janus_md.errors import UserError
+from janus_md.io import read_frames
+from janus_md.model import load_model
+from janus_training.config import Config
+from janus_training.loop import train
+from janus_training.metrics import read_metrics
+from janus_training.recipe import load_config
+from janus_training.run import run_config
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+NOT_COMPARED = ("minutes",)
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    """All metrics but the clock; floats as written, so equal means equal to the last bit."""
+    return [
+        {k: v for k, v in row.items() if k not in NOT_COMPARED} for row in read_metrics(run)
+    ]
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return load_model(run / "checkpoints" / "last").state_dict()
+
+
+@pytest.fixture
+def config(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """The small recipe; the report, which takes most of such a run's time, is left out."""
+    monkeypatch.setattr(loop, "write_report", lambda *_: None)
+    return load_config(recipe)
+
+
+def test_a_run_leaves_everything_it_should(recipe: Path, tmp_path: Path) -> None:
+    run = train(load_config(recipe), tmp_path / "run")
+    rows = read_metrics(run)
+    train_rows = [row for row in rows if row["kind"] == "train"]
+    assert [row["step"] for row in train_rows] == list(range(1, 12))
+    assert {row["task"] for row in rows if row["kind"] == "valid"} == {"emt", "sparse"}
+    assert (run / "metrics.csv").read_text().count("\n") == len(rows) + 1
+    report = (run / "report.html").read_text()
+    for heading in ("Learning curves", "Parity: emt", "Parity: sparse", "by element", "Shared expert"):
+        assert heading in report
+    assert "http" not in report.replace("http-equiv", "")
+    for name in ("last", "best"):
+        assert load_model(run / "checkpoints" / name).config.tasks == ["emt", "sparse"]
+    assert len(list((run / "checkpoints").glob("step-*"))) <= 2
+    assert 0 < len(read_frames(run / "frames.extxyz")) <= 8
+
+
+@pytest.mark.parametrize("stop", [3, 4, 10])
+def test_an_interrupted_run_goes_on_to_the_last_bit(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    """Stopped dead in step ``stop`` + 1: what came after the last checkpoint is done again, the same."""
+    whole = train(config, tmp_path / "whole")
+    steps = iter(range(100))
+    honest = loop.take_step
+
+    def mortal(*arguments: Any) -> dict[str, Any]:
+        if next(steps) == stop:
+            raise MemoryError
+        return honest(*arguments)
+
+    monkeypatch.setattr(loop, "take_step", mortal)
+    run = tmp_path / "broken"
+    with pytest.raises(MemoryError):
+        train(config, run)
+    monkeypatch.setattr(loop, "take_step", honest)
+    train(run_config(run, []), run, resume=True)
+    assert rows_of(run) == rows_of(whole)
+    for name, value in weights_of(run).items():
+        assert torch.equal(value, weights_of(whole)[name]), name
+
+
+def test_the_resolved_configuration_alone_repeats_the_run(config: Config, tmp_path: Path) -> None:
+    first = train(config, tmp_path / "first")
+    second = train(load_config(first / "config.yaml"), tmp_path / "second")
+    assert rows_of(first) == rows_of(second)
+    assert (first / "config.yaml").read_text() == (second / "config.yaml").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_process_goes_on_to_the_last_bit(
+    recipe: Path, tmp_path: Path, blow: signal.Signals
+) -> None:
+    """SIGKILL leaves no time for anything; SIGTERM ends with a checkpoint and exit code 2."""
+    command = [sys.executable, "-m", "janus_md.cli.main", "train"]
+    settings = ["--set", "train.steps=60", "--set", "train.validate_every=5"]
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    subprocess.run([*command, str(recipe), "-o", str(whole), *settings], check=True)
+    process = subprocess.Popen(
+        [*command, str(recipe), "-o", str(run), *settings], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while len(read_metrics(run)) < 25 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(blow)
+    message = process.communicate(timeout=60)[1]
+    if blow == signal.SIGTERM:
+        assert process.returncode == 2 and "continue it with --resume" in message
+    subprocess.run([*command, "-o", str(run), "--resume"], check=True)
+    assert rows_of(run) == rows_of(whole)
+
+
+def test_a_run_with_a_time_limit_keeps_to_it(config: Config, tmp_path: Path) -> None:
+    limited = config.train.model_copy(update={"steps": None, "max_minutes": 0.25})
+    start = time.monotonic()
+    run = train(config.model_copy(update={"train": limited}), tmp_path / "run")
+    assert time.monotonic() - start < 0.25 * 60
+    rows = [row for row in read_metrics(run) if row["kind"] == "train"]
+    assert rows[-1]["lr"] == pytest.approx(config.optimiser.lr * config.schedule.lr_end)
+
+
+def test_progress_is_kept_where_the_disk_cut_a_line(config: Config, tmp_path: Path) -> None:
+    run = train(config, tmp_path / "run")
+    with (run / "metrics.jsonl").open("a") as stream:
+        stream.write('{"kind": "train", "st')
+    assert len(read_metrics(run)) == len((run / "metrics.jsonl").read_text().splitlines()) - 1
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not beside the checkout")
+def test_the_loss_falls_on_real_data(tmp_path: Path) -> None:
+    settings = [
+        f"data.root={SHARED}", "data.sets.0.path=mlearn/Si-test.extxyz", "train.steps=60",
+        "train.validate_every=60",
+    ]  # fmt: skip
+    run = train(load_config("smoke", settings), tmp_path / "run")
+    losses = [row["loss"] for row in read_metrics(run) if row["kind"] == "train"]
+    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+    errors = [row for row in read_metrics(run) if row["kind"] == "valid"]
+    assert errors[-1]["forces"] < 0.8 * errors[0]["forces"]
+
+
+def test_a_used_folder_is_refused_and_untouched(config: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("mine")
+    with pytest.raises(UserError, match="already holds a run"):
+        train(config, run)
+    assert [file.name for file in run.iterdir()] == ["config.yaml"]
+    assert (run / "config.yaml").read_text() == "mine"
+    with pytest.raises(UserError, match="holds no run to resume"):
+        run_config(tmp_path / "other", [])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["data.sets.0.path=none.extxyz"], r"none.extxyz does not exist"),
+        (["data.root=nowhere"], r"data.root 'nowhere' is not a folder"),
+        (["model.elements=[Cu]"], r"first.extxyz, frame \d+ has the element Au"),
+        (["model.tasks=[emt]"], r"model.tasks lacks 'sparse'"),
+        (["data.max_force=1e-9"], r"no frame is left"),
+        (["loss.magmoms.weight=1"], r"model.magmoms is false"),
+        (["batch.edges=10"], r"raise batch.edges to at least"),
+    ],
+)
+def test_wrong_input_is_refused_before_a_folder_is_made(
+    recipe: Path, tmp_path: Path, settings: list[str], words: str
+) -> None:
+    with pytest.raises(UserError, match=words) as fault:
+        train(load_config(recipe, settings), tmp_path / "run")
+    assert "\n" not in str(fault.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_checkpoint_is_named(config: Config, tmp_path: Path) -> None:
+    run = train(config, tmp_path / "run")
+    file = run / "checkpoints" / "last" / "training.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError, match="is damaged"):
+        train(run_config(run, ["train.steps=20"]), run, resume=True)
+
+
+def test_a_longer_run_takes_up_where_the_short_one_ended(config: Config, tmp_path: Path) -> None:
+    run = train(config, tmp_path / "run")
+    train(run_config(run, ["train.steps=15"]), run, resume=True)
+    steps = [row["step"] for row in read_metrics(run) if row["kind"] == "train"]
+    assert steps == list(range(1, 16))
+
+
+def test_metrics_are_plain_json(config: Config, tmp_path: Path) -> None:
+    run = train(config, tmp_path / "run")
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        assert set(json.loads(line)) >= {"kind", "step", "minutes"}
