@@ -1,4 +1,4 @@
-"""Reference energies of (task, element): isolated atoms where given, else least squares over the training set."""
+"""Reference energies of (task, element): isolated atoms where given, else ridge least squares."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from janus_md.io import Frame
+from janus_md.io.frames import Floats
 
-RIDGE = 1e-3
-"""Weight of staying near the mean energy per atom, against the mean square of the compositions: small, but
-it decides where a task's compositions do not (a single molecule, an element that is in every frame)."""
+SMALLEST_RIDGE = 1e-6
+"""In units of the mean square share of an element. It decides where the compositions of a task do not:
+a single molecule, an element that is in every frame."""
+
+SWEEPS = 3
 
 
 def reference_energies(
@@ -19,8 +22,8 @@ def reference_energies(
 ) -> dict[tuple[str, str], float]:
     """{(task, element): eV} for every task of ``frames`` and every element.
 
-    Elements that a task's isolated atoms give keep those values; the rest are fitted. An element that a
-    task never shows gets the task's mean energy per atom.
+    Elements that a task's isolated atoms give keep those values; the rest are fitted. An element that
+    a task never shows gets the task's mean energy per atom.
     """
     table: dict[tuple[str, str], float] = {}
     for task in dict.fromkeys(frame.task for frame in frames):
@@ -50,10 +53,26 @@ def fit_references(
     design = shares[:, ~held]
     weight = design.sum(axis=1)
     mean = float(energies @ weight / max(weight @ weight, 1e-12))
-    normal = design.T @ design
-    normal[np.diag_indices_from(normal)] += RIDGE * np.trace(normal) / len(free) + 1e-12
-    change = np.linalg.solve(normal, design.T @ (energies - weight * mean))
+    change = _ridge(design, energies - weight * mean)
     return table | {symbol: mean + float(d) for symbol, d in zip(free, change, strict=True)}
+
+
+def _ridge(design: Floats, target: Floats) -> Floats:
+    """Least squares with the coefficients pulled to zero.
+
+    The pull is the ratio of the variances of residual and coefficients, found by repetition (empirical
+    Bayes): energies that compositions explain are fitted as they are, noisy ones do not give an element
+    that occurs once or twice a reference energy far from all others.
+    """
+    normal = design.T @ design
+    least = SMALLEST_RIDGE * float(np.trace(normal)) / len(normal) + 1e-12
+    pull = least
+    for _ in range(SWEEPS):
+        found: Floats = np.linalg.solve(normal + pull * np.eye(len(normal)), design.T @ target)
+        noise = float(np.mean((target - design @ found) ** 2))
+        spread = float(np.mean(found**2))
+        pull = max(least, noise / spread) if spread > 0 else least
+    return found
 
 
 def _composition(frame: Frame, elements: list[str]) -> np.ndarray:

@@ -1,0 +1,104 @@
+"""Splits, dropped frames, reference energies."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from hypothesis import given
+from hypothesis import strategies as st
+
+from janus_md.errors import UserError
+from janus_md.io import Frame, write_frames
+from janus_md.io.split import split_shares
+from janus_training.config import DataConfig, SetConfig
+from janus_training.data import load_frames
+from janus_training.references import fit_references, reference_energies
+from training.conftest import metals
+
+
+@given(count=st.integers(2, 60), share=st.floats(0.01, 0.99), seed=st.integers(0, 5))
+def test_a_split_is_a_partition(count: int, share: float, seed: int) -> None:
+    parts = split_shares(count, [share, 1.0 - share], seed)
+    assert sorted(parts[0] + parts[1]) == list(range(count))
+    assert parts[0] and parts[1]
+    assert abs(len(parts[0]) - share * count) <= 1.0
+    assert parts == split_shares(count, [share, 1.0 - share], seed)
+
+
+def test_shares_must_add_up() -> None:
+    with pytest.raises(UserError, match="add up to 1"):
+        split_shares(10, [0.5, 0.4], 0)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_frames(tmp_path / "a.extxyz", metals(20))
+    write_frames(tmp_path / "b.extxyz", metals(6, seed=1))
+    return tmp_path
+
+
+def test_sets_are_split_by_seed_or_by_file(root: Path) -> None:
+    sets = [
+        SetConfig(path="a.extxyz", task="one"),
+        SetConfig(path="a.extxyz", task="two", valid="b.extxyz"),
+        SetConfig(path="b.extxyz", task="one", valid_fraction=0.0),
+    ]
+    frames = load_frames(DataConfig(root=str(root), sets=sets, valid_fraction=0.25))
+    assert (len(frames.train), len(frames.valid)) == (15 + 20 + 6, 5 + 6)
+    assert frames.tasks == ["one", "two"] and frames.elements == ["Cu", "Au"]
+    other = load_frames(DataConfig(root=str(root), sets=sets[:1], valid_fraction=0.25, seed=1))
+    again = load_frames(DataConfig(root=str(root), sets=sets[:1], valid_fraction=0.25))
+    picked = [sorted(f.index for f in chosen.valid) for chosen in (other, again)]
+    assert picked[0] != picked[1]
+    assert picked[1] == sorted(f.index for f in frames.valid[:5])
+
+
+def test_frames_with_large_forces_are_dropped(root: Path) -> None:
+    largest = sorted(frame.max_force for frame in metals(20))
+    limit = 0.5 * (largest[9] + largest[10])
+    config = DataConfig(root=str(root), sets=[SetConfig(path="a.extxyz")], max_force=limit)
+    frames = load_frames(config)
+    assert len(frames.train) + len(frames.valid) == 10
+    assert list(frames.dropped.values()) == [10]
+
+
+def made_up(count: int, energies: dict[str, float], noise: float = 0.0) -> list[Frame]:
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(count):
+        symbols = list(rng.choice(list(energies), size=rng.integers(1, 12)))
+        energy = sum(energies[s] for s in symbols) + noise * rng.normal() * len(symbols)
+        frames.append(Frame(Atoms(symbols), energy=energy, task="t"))
+    return frames
+
+
+def test_the_fit_finds_what_made_the_energies() -> None:
+    true = {"H": -13.6, "O": -432.0, "Si": -150.0}
+    found = fit_references(made_up(200, true), list(true), {})
+    residual = [
+        (f.energy - sum(found[s] for s in f.atoms.symbols)) / len(f.atoms)
+        for f in made_up(50, true)
+    ]
+    assert np.abs(residual).max() < 1.5
+    assert found == pytest.approx(true, rel=0.02)
+
+
+def test_isolated_atoms_are_kept_and_the_rest_is_fitted() -> None:
+    true = {"H": -13.6, "O": -432.0}
+    frames = made_up(50, true)
+    table = reference_energies(frames, ["H", "O"], {("t", "H"): -13.0})
+    assert table["t", "H"] == -13.0
+    assert table["t", "O"] == pytest.approx(-432.0, rel=0.01)
+
+
+def test_one_composition_only_still_gives_its_mean() -> None:
+    frames = [Frame(Atoms("H2O"), energy=-30.0, task="t")] * 3
+    found = fit_references(frames, ["H", "O", "Si"], {})
+    assert 2 * found["H"] + found["O"] == pytest.approx(-30.0, rel=1e-3)
+    assert found["Si"] == pytest.approx(-10.0, rel=1e-3)
+
+
+def test_a_task_without_energies_has_zeros() -> None:
+    frames = [Frame(Atoms("H2O"), forces=np.zeros((3, 3)), task="t")]
+    assert set(reference_energies(frames, ["H", "O"], {}).values()) == {0.0}
