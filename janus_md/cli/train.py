@@ -19,7 +19,9 @@ def register(app: typer.Typer) -> None:
 def train(
     recipe: Annotated[
         Path | None,
-        typer.Argument(help="YAML file, or the name of a shipped recipe. Not needed with --resume."),
+        typer.Argument(
+            help="YAML file, or the name of a shipped recipe. Not needed with --resume."
+        ),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the run.", show_default=False)

@@ -61,14 +61,18 @@ def _label(atoms: Atoms, name: str, key: str | None, where: str) -> object | Non
     if atoms.calc is not None and key in atoms.calc.results:
         return atoms.calc.results[key]
     known = [*atoms.info, *atoms.arrays]
-    raise UserError(f"{where} has no '{key}' to read as {name}{nearest(key, known)}; correct the key.")
+    raise UserError(
+        f"{where} has no '{key}' to read as {name}{nearest(key, known)}; correct the key."
+    )
 
 
 def _number(value: object, name: str, where: str) -> float:
     try:
         return float(np.asarray(value, dtype=np.float64).reshape(()))
     except (TypeError, ValueError):
-        raise UserError(f"{where}: '{name}' is {value!r}, which is not a number; mend it.") from None
+        raise UserError(
+            f"{where}: '{name}' is {value!r}, which is not a number; mend it."
+        ) from None
 
 
 def _array(value: object, name: str, where: str) -> Floats | None:

@@ -59,7 +59,9 @@ def _connect(path: Path) -> Any:
             return ase.db.connect(str(path), readonly=True, use_lock_file=False)
         return ase.db.connect(str(path), use_lock_file=False)
     except Exception as fault:
-        raise UserError(f"{path} could not be opened as an ASE database ({fault}); check the file.") from fault
+        raise UserError(
+            f"{path} could not be opened as an ASE database ({fault}); check the file."
+        ) from fault
 
 
 def _atoms_of(row: Any) -> Atoms:

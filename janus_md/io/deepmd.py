@@ -30,7 +30,9 @@ def read_deepmd(folder: Path, task: str = "") -> Iterator[Frame]:
     periodic = not (folder / "nopbc").exists()
     sets = sorted(folder.glob("set.*"))
     if not sets:
-        raise UserError(f"{folder} has a type.raw but no set.* folder; check that the data are complete.")
+        raise UserError(
+            f"{folder} has a type.raw but no set.* folder; check that the data are complete."
+        )
     index = 0
     for part in sets:
         for frame in _read_set(part, types, symbols, periodic, task):
@@ -42,11 +44,15 @@ def read_deepmd(folder: Path, task: str = "") -> Iterator[Frame]:
 def _types(folder: Path) -> tuple[NDArray[np.int64], list[str]]:
     map_file = folder / "type_map.raw"
     if not map_file.exists():
-        raise UserError(f"{map_file} is missing; write the element symbols of the types into it, one a line.")
+        raise UserError(
+            f"{map_file} is missing; write the element symbols of the types into it, one a line."
+        )
     try:
         types = np.loadtxt(folder / "type.raw", dtype=np.int64, ndmin=1)
     except ValueError:
-        raise UserError(f"{folder / 'type.raw'} must hold one whole number per atom; mend it.") from None
+        raise UserError(
+            f"{folder / 'type.raw'} must hold one whole number per atom; mend it."
+        ) from None
     return types, map_file.read_text().split()
 
 
@@ -60,7 +66,9 @@ def _read_set(
     frames = len(coordinates)
     boxes = _load(part / "box.npy", (3, 3), frames)
     if boxes is None and periodic:
-        raise UserError(f"{part / 'box.npy'} is missing; add it, or a file 'nopbc' beside type.raw.")
+        raise UserError(
+            f"{part / 'box.npy'} is missing; add it, or a file 'nopbc' beside type.raw."
+        )
     energies = _load(part / "energy.npy", (), frames)
     forces = _load(part / "force.npy", (atoms_per_frame, 3), frames)
     virials = _load(part / "virial.npy", (3, 3), frames)
@@ -69,8 +77,10 @@ def _read_set(
         own = types if mixed is None else mixed[number].astype(np.int64)
         real = own >= 0
         atoms = Atoms(
-            [_symbol(symbols, kind, part) for kind in own[real]], positions=coordinates[number][real],
-            cell=None if boxes is None or not periodic else boxes[number], pbc=periodic,
+            [_symbol(symbols, kind, part) for kind in own[real]],
+            positions=coordinates[number][real],
+            cell=None if boxes is None or not periodic else boxes[number],
+            pbc=periodic,
         )
         frame = Frame(atoms, task=task)
         if energies is not None:
@@ -98,9 +108,13 @@ def _load(file: Path, shape: tuple[int, ...], frames: int | None) -> Floats | No
         values: Floats = np.load(file, allow_pickle=False).astype(np.float64)
         values = values.reshape((-1, *shape))
     except (ValueError, EOFError, OSError) as fault:
-        raise UserError(f"{file} could not be read as frames of shape {shape} ({fault}); check it.") from fault
+        raise UserError(
+            f"{file} could not be read as frames of shape {shape} ({fault}); check it."
+        ) from fault
     if frames is not None and len(values) != frames:
-        raise UserError(f"{file} holds {len(values)} frames where coord.npy holds {frames}; check it.")
+        raise UserError(
+            f"{file} holds {len(values)} frames where coord.npy holds {frames}; check it."
+        )
     return values
 
 
@@ -122,7 +136,9 @@ def _write_system(folder: Path, frames: list[Frame]) -> None:
     part = folder / "set.000"
     part.mkdir(parents=True, exist_ok=True)
     (folder / "type_map.raw").write_text("\n".join(names) + "\n")
-    (folder / "type.raw").write_text("\n".join(str(names.index(symbol)) for symbol in symbols) + "\n")
+    (folder / "type.raw").write_text(
+        "\n".join(str(names.index(symbol)) for symbol in symbols) + "\n"
+    )
     if first.pbc.all():
         np.save(part / "box.npy", np.stack([frame.atoms.cell.array.ravel() for frame in frames]))
     else:
@@ -131,7 +147,9 @@ def _write_system(folder: Path, frames: list[Frame]) -> None:
     labels = {
         "energy": [frame.energy for frame in frames if frame.energy is not None],
         "force": [frame.forces.ravel() for frame in frames if frame.forces is not None],
-        "virial": [-frame.volume * frame.stress.ravel() for frame in frames if frame.stress is not None],
+        "virial": [
+            -frame.volume * frame.stress.ravel() for frame in frames if frame.stress is not None
+        ],
     }
     for name, values in labels.items():
         if values:

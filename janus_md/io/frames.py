@@ -60,7 +60,9 @@ class Frame:
         """A copy as ASE's own readers would give it, labels in a ``SinglePointCalculator``."""
         atoms = self.atoms.copy()
         labels: dict[str, object] = {
-            "energy": self.energy, "forces": self.forces, "magmoms": self.magmoms
+            "energy": self.energy,
+            "forces": self.forces,
+            "magmoms": self.magmoms,
         }
         if self.stress is not None:
             labels["stress"] = full_3x3_to_voigt_6_stress(self.stress)
@@ -81,8 +83,13 @@ def check(frame: Frame) -> Frame:
     count = len(frame.atoms)
     if not count:
         raise UserError(f"{frame.where} holds no atoms; remove it.")
-    if not np.isfinite(frame.atoms.positions).all() or not np.isfinite(frame.atoms.cell.array).all():
-        raise UserError(f"{frame.where} has a position or cell that is not a finite number; mend it.")
+    if (
+        not np.isfinite(frame.atoms.positions).all()
+        or not np.isfinite(frame.atoms.cell.array).all()
+    ):
+        raise UserError(
+            f"{frame.where} has a position or cell that is not a finite number; mend it."
+        )
     shapes = {"energy": (), "forces": (count, 3), "stress": (3, 3), "magmoms": (count,)}
     for name, shape in shapes.items():
         value = getattr(frame, name)
@@ -93,7 +100,9 @@ def check(frame: Frame) -> Frame:
                 f"{frame.where}: label '{name}' has shape {np.shape(value)} where {shape} is due; mend it."
             )
         if not np.isfinite(value).all():
-            raise UserError(f"{frame.where}: label '{name}' is NaN or infinite; remove the frame or the label.")
+            raise UserError(
+                f"{frame.where}: label '{name}' is NaN or infinite; remove the frame or the label."
+            )
     if frame.stress is not None and not frame.volume > 1e-6:
         raise UserError(
             f"{frame.where} has a stress label but no positive volume; give it a cell periodic in three "

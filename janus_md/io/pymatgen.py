@@ -49,4 +49,6 @@ def _require_pymatgen() -> None:
     try:
         import pymatgen.core  # noqa: F401
     except ImportError:
-        raise UserError("pymatgen is not installed; install it with pip install 'janus-md[pymatgen]'.") from None
+        raise UserError(
+            "pymatgen is not installed; install it with pip install 'janus-md[pymatgen]'."
+        ) from None

@@ -18,7 +18,9 @@ def split_shares(count: int, shares: Sequence[float], seed: int | Sequence[int])
     if min(shares) <= 0 or abs(sum(shares) - 1.0) > 1e-6:
         raise UserError(f"the shares {list(shares)} must be positive and add up to 1; correct them")
     if count < len(shares):
-        raise UserError(f"{count} frames cannot be split into {len(shares)} parts; give more frames")
+        raise UserError(
+            f"{count} frames cannot be split into {len(shares)} parts; give more frames"
+        )
     order = np.random.default_rng(seed).permutation(count)
     ends = np.rint(np.cumsum(shares) * count).astype(int)
     # Push the borders apart by one frame where a small share would round to nothing.

@@ -7,6 +7,7 @@ import pytest
 from ase import Atoms
 from hypothesis import given
 from hypothesis import strategies as st
+from training.conftest import metals
 
 from janus_md.errors import UserError
 from janus_md.io import Frame, write_frames
@@ -14,7 +15,6 @@ from janus_md.io.split import split_shares
 from janus_training.config import DataConfig, SetConfig
 from janus_training.data import load_frames
 from janus_training.references import fit_references, reference_energies
-from training.conftest import metals
 
 
 @given(count=st.integers(2, 60), share=st.floats(0.01, 0.99), seed=st.integers(0, 5))

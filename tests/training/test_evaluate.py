@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from training.conftest import metals
 from typer.testing import CliRunner
 
 from janus_md.cli import data as data_command
@@ -17,7 +18,6 @@ from janus_md.graph import batch_graphs, build_graph
 from janus_md.io import Frame, read_frames, write_frames
 from janus_md.model import MatRISMoE, predict, preset, save_model
 from janus_training.evaluate import evaluate_files
-from training.conftest import metals
 
 KEYS = [
     "file", "task", "frames", "energy_mae", "energy_rmse", "force_mae", "force_rmse",

@@ -101,9 +101,7 @@ def test_labels_line_up_with_predictions(model: MatRISMoE) -> None:
         single = predict(model, batch_graphs([build_graph(frame.atoms, 4.0, 3.0)]))
         frame.energy, frame.forces = float(single.energy), single.forces.numpy()
     batch = GraphStore(frames, ["a"], 4.0, 3.0, 1.0).batch([2, 0, 1])
-    terms = loss_terms(
-        ALL, WEIGHTS | {"stress": 0.0}, predict(model, batch.graphs), batch.targets
-    )
+    terms = loss_terms(ALL, WEIGHTS | {"stress": 0.0}, predict(model, batch.graphs), batch.targets)
     assert float(terms["forces"]) < 1e-8 and float(terms["energy"]) < 1e-10
 
 

@@ -9,6 +9,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+
 from janus_md.errors import UserError
 from janus_md.io import (
     Frame,
@@ -22,7 +23,9 @@ from janus_md.io import (
 )
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
-needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not beside the checkout")
+needs_shared = pytest.mark.skipif(
+    not SHARED.exists(), reason="../shared/data is not beside the checkout"
+)
 
 
 def labelled(atoms: Atoms, seed: int, **drop: bool) -> Frame:
@@ -67,7 +70,11 @@ def test_folder_of_databases(tmp_path: Path, crystals: list[Frame]) -> None:
 
 
 def test_molecules_through_deepmd(tmp_path: Path) -> None:
-    frames = [labelled(molecule("CH3CH2OH"), 1), labelled(molecule("H2O"), 2), labelled(bulk("Cu"), 3)]
+    frames = [
+        labelled(molecule("CH3CH2OH"), 1),
+        labelled(molecule("H2O"), 2),
+        labelled(bulk("Cu"), 3),
+    ]
     write_frames(tmp_path / "mixed", frames)
     assert_same(read_frames(tmp_path / "mixed"), frames)
 
@@ -125,7 +132,9 @@ def test_not_finite_labels_name_file_and_frame(tmp_path: Path, label: str, value
     good, bad = bulk("Si"), bulk("Si")
     shape = {"energy": (), "forces": (2, 3), "stress": (6,)}[label]
     for atoms, fill in ((good, 0.0), (bad, value)):
-        atoms.calc = SinglePointCalculator(atoms, **{label: np.full(shape, fill) if shape else fill})
+        atoms.calc = SinglePointCalculator(
+            atoms, **{label: np.full(shape, fill) if shape else fill}
+        )
     ase.io.write(tmp_path / "bad.extxyz", [good, bad])
     with pytest.raises(UserError, match=rf"bad.extxyz, frame 1.*'{label}' is NaN or infinite"):
         read_frames(tmp_path / "bad.extxyz")
@@ -133,7 +142,9 @@ def test_not_finite_labels_name_file_and_frame(tmp_path: Path, label: str, value
 
 def test_stress_needs_a_volume() -> None:
     frame = Frame(molecule("H2O"), stress=np.eye(3), source="x.extxyz", index=4)
-    with pytest.raises(UserError, match=r"x.extxyz, frame 4 has a stress label but no positive volume"):
+    with pytest.raises(
+        UserError, match=r"x.extxyz, frame 4 has a stress label but no positive volume"
+    ):
         check(frame)
 
 
@@ -145,7 +156,7 @@ def test_left_handed_cells_have_a_volume() -> None:
 
 
 def test_missing_damaged_and_unknown_files(tmp_path: Path, crystals: list[Frame]) -> None:
-    with pytest.raises(UserError, match="nothing.extxyz does not exist"):
+    with pytest.raises(UserError, match=r"nothing.extxyz does not exist"):
         read_frames(tmp_path / "nothing.extxyz")
     write_frames(tmp_path / "good.extxyz", crystals)
     text = (tmp_path / "good.extxyz").read_text()
@@ -192,4 +203,6 @@ def test_shared_data_are_read_whole() -> None:
     assert len(water) > 80 and len(water[0].atoms) == 192 and water[0].stress is None
     silicon = read_frames(SHARED / "mlearn" / "Si-train.extxyz")
     assert len(silicon) == 214 and silicon[0].energy == pytest.approx(-295.49753016)
-    assert set(read_isolated_atoms(SHARED / "molecules" / "3bpa-isolated-atoms.extxyz")) == set("HCNO")
+    assert set(read_isolated_atoms(SHARED / "molecules" / "3bpa-isolated-atoms.extxyz")) == set(
+        "HCNO"
+    )

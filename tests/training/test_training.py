@@ -27,9 +27,7 @@ NOT_COMPARED = ("minutes",)
 
 def rows_of(run: Path) -> list[dict[str, Any]]:
     """All metrics but the clock; floats as written, so equal means equal to the last bit."""
-    return [
-        {k: v for k, v in row.items() if k not in NOT_COMPARED} for row in read_metrics(run)
-    ]
+    return [{k: v for k, v in row.items() if k not in NOT_COMPARED} for row in read_metrics(run)]
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
@@ -51,7 +49,13 @@ def test_a_run_leaves_everything_it_should(recipe: Path, tmp_path: Path) -> None
     assert {row["task"] for row in rows if row["kind"] == "valid"} == {"emt", "sparse"}
     assert (run / "metrics.csv").read_text().count("\n") == len(rows) + 1
     report = (run / "report.html").read_text()
-    for heading in ("Learning curves", "Parity: emt", "Parity: sparse", "by element", "Shared expert"):
+    for heading in (
+        "Learning curves",
+        "Parity: emt",
+        "Parity: sparse",
+        "by element",
+        "Shared expert",
+    ):
         assert heading in report
     assert "http" not in report.replace("http-equiv", "")
     for name in ("last", "best"):

@@ -176,5 +176,12 @@ def prefetch(source: Iterator[Item], depth: int) -> Iterator[Item]:
 
 def _size(graph: AtomGraph) -> int:
     """Bytes of a graph's arrays."""
-    arrays = (graph.numbers, graph.offsets, graph.neighbours, graph.shifts, graph.vectors, graph.num_line)
+    arrays = (
+        graph.numbers,
+        graph.offsets,
+        graph.neighbours,
+        graph.shifts,
+        graph.vectors,
+        graph.num_line,
+    )
     return sum(array.nbytes for array in arrays)

@@ -37,10 +37,18 @@ class SetConfig(Part):
     """One data set. Paths are relative to ``data.root``."""
 
     path: str
-    task: str = Field("default", min_length=1, description="Data set or functional the energies belong to.")
-    valid: str | None = Field(None, description="File to validate on; without it a share is split off.")
-    valid_fraction: float | None = Field(None, ge=0, lt=1, description="Overrides data.valid_fraction.")
-    isolated_atoms: str | None = Field(None, description="File of isolated atoms: reference energies.")
+    task: str = Field(
+        "default", min_length=1, description="Data set or functional the energies belong to."
+    )
+    valid: str | None = Field(
+        None, description="File to validate on; without it a share is split off."
+    )
+    valid_fraction: float | None = Field(
+        None, ge=0, lt=1, description="Overrides data.valid_fraction."
+    )
+    isolated_atoms: str | None = Field(
+        None, description="File of isolated atoms: reference energies."
+    )
     max_force: float | None = Field(None, gt=0, description="Overrides data.max_force.")
     keys: KeysConfig = KeysConfig()
 
@@ -54,7 +62,9 @@ class DataConfig(Part):
         None, gt=0, description="Frames with a larger force on any atom (eV/Å) are dropped."
     )
     graph_memory: float = Field(
-        4.0, ge=0, description="GB of graphs kept between epochs; others are built again when needed."
+        4.0,
+        ge=0,
+        description="GB of graphs kept between epochs; others are built again when needed.",
     )
     prefetch: PositiveInt = Field(4, description="Batches prepared ahead of the step.")
 
@@ -97,7 +107,9 @@ class TermConfig(Part):
 
     weight: float | Ramp = 0.0
     form: Literal["l1", "l2", "huber", "norm"] = "huber"
-    delta: float = Field(0.01, gt=0, description="Huber: where the square becomes a line, in the label's unit.")
+    delta: float = Field(
+        0.01, gt=0, description="Huber: where the square becomes a line, in the label's unit."
+    )
 
 
 class LossConfig(Part):
@@ -119,7 +131,9 @@ class LossConfig(Part):
 class OptimiserConfig(Part):
     lr: float = Field(5e-3, gt=0, description="Peak learning rate.")
     lr_batch: float | None = Field(
-        None, gt=0, description="Structures per batch that lr is meant for; lr then grows with √batch."
+        None,
+        gt=0,
+        description="Structures per batch that lr is meant for; lr then grows with √batch.",
     )
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = Field(1e-8, gt=0)
@@ -132,7 +146,9 @@ class ScheduleConfig(Part):
 
     warmup: float = Field(0.02, ge=0, lt=1)
     final: float = Field(0.03, ge=0, lt=1)
-    lr_end: float = Field(0.01, ge=0, le=1, description="Last learning rate as a share of the peak.")
+    lr_end: float = Field(
+        0.01, ge=0, le=1, description="Last learning rate as a share of the peak."
+    )
 
     @model_validator(mode="after")
     def _leaves_a_middle(self) -> ScheduleConfig:
@@ -154,7 +170,9 @@ class TrainConfig(Part):
     seed: int = 0
     dtype: Literal["float32", "float64"] = "float32"
     device: str = "cpu"
-    threads: PositiveInt | None = Field(None, description="CPU threads of the step; null leaves torch's choice.")
+    threads: PositiveInt | None = Field(
+        None, description="CPU threads of the step; null leaves torch's choice."
+    )
     validate_every: PositiveInt | None = Field(None, description="Steps; null: once an epoch.")
     checkpoint_minutes: float = Field(2.0, ge=0, description="Also saved after every validation.")
     log_every: PositiveInt = 10

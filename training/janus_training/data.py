@@ -54,7 +54,9 @@ def load_frames(config: DataConfig) -> Frames:
         raise UserError("no frame is left to train on; check data.sets and data.max_force")
     strangers = {frame.task for frame in frames.valid} - set(frames.tasks)
     if strangers:
-        raise UserError(f"task '{min(strangers)}' has validation frames only; give it training data")
+        raise UserError(
+            f"task '{min(strangers)}' has validation frames only; give it training data"
+        )
     return frames
 
 

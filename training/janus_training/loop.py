@@ -125,7 +125,9 @@ def _train(
                     saved = clock.minutes
         if interrupted:
             save(best=False)
-            raise UserError(f"{run} was interrupted at step {state.step}; continue it with --resume")
+            raise UserError(
+                f"{run} was interrupted at step {state.step}; continue it with --resume"
+            )
         validate()
     reporter.say(f"{run}: {state.step} steps in {clock.minutes:.1f} min; writing report.html")
     with ema.applied():
@@ -173,10 +175,10 @@ def _filled_in(config: Config, frames: Frames) -> Config:
 def _new_model(config: Config, frames: Frames, store: GraphStore) -> MatRISMoE:
     torch.manual_seed(config.train.seed)
     model = MatRISMoE(resolve_model(config.model, [], [])).to(getattr(torch, config.train.dtype))
-    squares = [
-        (frame.forces**2).mean(axis=1) for frame in store.frames if frame.forces is not None
-    ]
-    mean_square = float(torch.tensor([float(x) for part in squares for x in part]).mean()) if squares else 0
+    squares = [(frame.forces**2).mean(axis=1) for frame in store.frames if frame.forces is not None]
+    mean_square = (
+        float(torch.tensor([float(x) for part in squares for x in part]).mean()) if squares else 0
+    )
     atoms, edges, _ = store.costs.sum(axis=0)
     model.set_statistics(
         reference_energies(frames.train, model.config.elements, frames.isolated),
@@ -194,11 +196,11 @@ def _store(config: Config, frames: Sequence[Any]) -> GraphStore:
     )
 
 
-def _batches(
-    store: GraphStore, sampler: BudgetSampler, start: Position, depth: int
-) -> Any:
+def _batches(store: GraphStore, sampler: BudgetSampler, start: Position, depth: int) -> Any:
     """Endless (position after the batch, batch), prepared ahead."""
-    return prefetch(((after, store.batch(indices)) for after, indices in sampler.walk(start)), depth)
+    return prefetch(
+        ((after, store.batch(indices)) for after, indices in sampler.walk(start)), depth
+    )
 
 
 def _write_step(
@@ -207,7 +209,9 @@ def _write_step(
 ) -> None:  # fmt: skip
     place = {"kind": "train", "step": state.step, "epoch": state.position.epoch}
     metrics.write(place | {"minutes": round(clock.minutes, 4)} | row)
-    message = "  ".join(f"{name} {row[name]:.4g}" for name in ("loss", "energy", "forces") if name in row)
+    message = "  ".join(
+        f"{name} {row[name]:.4g}" for name in ("loss", "energy", "forces") if name in row
+    )
     reporter.step(state.step, progress, horizon.minutes_left(progress), message)
 
 
@@ -225,7 +229,9 @@ def _write_validation(
         }  # fmt: skip
         score += sum(last[name] * mae / 1000.0 for name, mae in found.items() if mae is not None)
         row = {name: None if mae is None else mae / 1000.0 for name, mae in found.items()}
-        metrics.write({"kind": "valid", "step": step, "minutes": round(clock.minutes, 4), "task": task} | row)
+        metrics.write(
+            {"kind": "valid", "step": step, "minutes": round(clock.minutes, 4), "task": task} | row
+        )
         text = ", ".join(f"{name} {mae:.4g}" for name, mae in found.items() if mae is not None)
         reporter.say(f"step {step}  {clock.minutes:.1f} min  valid {task}: {text} (MAE; meV, Å)")
     return score if results else None

@@ -42,7 +42,9 @@ def loss_terms(
 ) -> dict[str, Tensor]:
     """Unweighted terms with a weight above zero; scalars, float64."""
     differences = {
-        "energy": lambda: ((prediction.energy - targets.energy) / targets.sizes)[targets.has_energy],
+        "energy": lambda: ((prediction.energy - targets.energy) / targets.sizes)[
+            targets.has_energy
+        ],
         "forces": lambda: (_known(prediction.forces) - targets.forces)[targets.has_forces],
         "stress": lambda: (_known(prediction.stress) - targets.stress)[targets.has_stress],
         "magmoms": lambda: (_known(prediction.magmoms) - targets.magmoms)[targets.has_magmoms],

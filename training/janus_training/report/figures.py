@@ -34,9 +34,7 @@ def learning_curves(rows: Sequence[dict[str, Any]]) -> Figure:
     for axis, name in zip(axes[1:], names, strict=True):
         for task in dict.fromkeys(row["task"] for row in valid):
             points = [
-                (r["step"], r[name])
-                for r in valid
-                if r["task"] == task and r.get(name) is not None
+                (r["step"], r[name]) for r in valid if r["task"] == task and r.get(name) is not None
             ]
             if points:
                 axis.plot(*zip(*points, strict=True), marker=".", label=task)
