@@ -72,7 +72,7 @@ def export_model(
     """Write ``model`` to ``path`` as one TorchScript file, checked against the model before it gets its name.
 
     Args:
-        frames: structures to check on; a rattled cluster of the elements if None. Frames with other elements are left out.
+        frames: structures to check on, those with other elements left out; a rattled cluster if None.
 
     Raises:
         UserError: the file exists, an element is unknown, or the file disagrees with the model.

@@ -8,7 +8,7 @@ numbers of neighbours share a table (a bucket), which bounds the padding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ FAR_AWAY = 1000.0
 
 SMALLEST_BUCKET = 32
 """Rows; below this the saved padding is worth less than the extra matrix products."""
+
+LARGEST_BUCKET = 4096
+"""Slots; what a block holds at once is bounded by this, and small tables stay in cache."""
 
 LARGEST_PADDING = 0.8
 """A new bucket begins where an atom has fewer neighbours than this share of the widest one of its bucket."""
@@ -60,14 +63,22 @@ class GraphBatch:
 
     def to(self, device: torch.device | str) -> GraphBatch:
         """The same batch with every tensor on ``device``."""
-        moved: dict[str, Tensor | list[Tensor]] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                moved[field.name] = value.to(device, non_blocking=True)
-            elif field.name in ("neighbours", "vectors"):
-                moved[field.name] = [tensor.to(device, non_blocking=True) for tensor in value]
-        return replace(self, **moved)
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        return replace(
+            self,
+            numbers=move(self.numbers),
+            graph=move(self.graph),
+            order=move(self.order),
+            neighbours=[move(table) for table in self.neighbours],
+            vectors=[move(table) for table in self.vectors],
+            volume=move(self.volume),
+            task=move(self.task),
+            charge=move(self.charge),
+            spin=move(self.spin),
+        )
 
 
 def batch_graphs(
@@ -138,6 +149,9 @@ def _split_by_width(counts: np.ndarray, numbers: np.ndarray) -> list[np.ndarray]
         narrow = counts[by_count[begin:]] < LARGEST_PADDING * counts[by_count[begin]]
         wide = int(narrow.argmax()) if narrow.any() else len(narrow)
         end = begin + max(wide, SMALLEST_BUCKET)
+        end = min(
+            end, begin + max(SMALLEST_BUCKET, LARGEST_BUCKET // max(1, counts[by_count[begin]]))
+        )
         if len(by_count) - end < SMALLEST_BUCKET:
             end = len(by_count)
         rows = np.sort(by_count[begin:end])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ class AtomAttention(nn.Module):
     The parts of the first linear layer that act on h are applied per atom, before the gather.
     """
 
-    __constants__ = ["softmax"]
+    __constants__ = ("softmax",)
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -79,7 +80,9 @@ class AtomAttention(nn.Module):
         logits = torch.matmul(k, q).squeeze(-1)
         keys = envelope.unsqueeze(1)
         weights = sink_softmax(logits, keys) if self.softmax else torch.sigmoid(logits)
-        weighted = messages.view(rows, slots, self.heads, -1) * weights.transpose(1, 2).unsqueeze(-1)
+        weighted = messages.view(rows, slots, self.heads, -1) * weights.transpose(1, 2).unsqueeze(
+            -1
+        )
         weighted = weighted.view(rows, slots, -1)
         moments = torch.matmul(directions.transpose(1, 2), weighted) * self.scale
         return self.out(angular_invariants(moments)), self.edge_update(weighted)

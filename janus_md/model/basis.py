@@ -29,7 +29,9 @@ class BesselBasis(nn.Module):
     def __init__(self, size: int, cutoff: float) -> None:
         super().__init__()
         self.cutoff = cutoff
-        self.frequencies = nn.Parameter(math.pi * torch.arange(1, size + 1).to(torch.get_default_dtype()))
+        self.frequencies = nn.Parameter(
+            math.pi * torch.arange(1, size + 1).to(torch.get_default_dtype())
+        )
 
     def forward(self, lengths: Tensor) -> Tensor:
         """Å, [...] → [..., size]."""

@@ -14,7 +14,7 @@ from janus_md.model.line_attention import LineAttention
 class Block(nn.Module):
     """Residual updates of the features of a bucket's atoms and edges; needs nothing but its neighbours' features."""
 
-    __constants__ = ["has_line"]
+    __constants__ = ("has_line",)
 
     def __init__(self, config: ModelConfig, has_line: bool) -> None:
         super().__init__()
@@ -43,7 +43,9 @@ class Block(nn.Module):
         Returns:
             New atoms [n, C] and edges [n, K, D].
         """
-        neighbours, counts, radial, envelope, directions, line_radial, line_envelope, angles = context
+        neighbours, counts, radial, envelope, directions, line_radial, line_envelope, angles = (
+            context
+        )
         if self.has_line and line_envelope.shape[1] > 0:
             slots = line_envelope.shape[1]
             near, far = torch.split(edges, [slots, edges.shape[1] - slots], dim=1)

@@ -50,7 +50,9 @@ def load_model(folder: str | Path) -> MatRISMoE:
         state = load_file(folder / WEIGHTS)
     except (ValueError, KeyError, TypeError, ValidationError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{folder} holds a damaged model checkpoint ({reason}): copy it again") from None
+        raise UserError(
+            f"{folder} holds a damaged model checkpoint ({reason}): copy it again"
+        ) from None
     with torch.device("meta"):
         model = MatRISMoE(config)
     try:

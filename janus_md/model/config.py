@@ -37,7 +37,9 @@ class ModelConfig(BaseModel):
     message_hidden: int = Field(128, ge=1, description="hidden units of one message expert")
     feature_hidden: int = Field(128, ge=1, description="hidden units of one feature expert")
     readout_hidden: int = Field(64, ge=1)
-    num_experts: int = Field(0, ge=0, description="routed experts of each layer; 0 for a dense model")
+    num_experts: int = Field(
+        0, ge=0, description="routed experts of each layer; 0 for a dense model"
+    )
     top_k: int = Field(0, ge=0, description="routed experts an element uses")
     num_shared_experts: int = Field(1, ge=0, description="experts every element uses")
 
@@ -72,6 +74,12 @@ class ModelConfig(BaseModel):
     def num_line_blocks(self) -> int:
         """Leading blocks with line attention."""
         return self.blocks if self.line_blocks is None else min(self.line_blocks, self.blocks)
+
+    @property
+    def floats_per_edge(self) -> int:
+        """Rough number of values that the backward pass keeps for an edge, over all blocks."""
+        hidden = self.message_hidden * (self.top_k + self.num_shared_experts)
+        return self.blocks * (2 * hidden + 8 * self.width + 10 * self.edge_width)
 
     @property
     def atomic_numbers(self) -> list[int]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from janus_md.errors import UserError
 from janus_md.graph import GraphBatch
 from janus_md.model.matris import MatRISMoE
+
+RECOMPUTE_ABOVE = 512 * 1024**2
+"""Bytes; an evaluation that would keep more than this for its backward pass computes its blocks again instead."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +23,8 @@ class Prediction:
 
     Attributes:
         energy: eV, [B]. energies: eV, [N].
-        forces: eV/Å, [N, 3]. stress: eV/Å³, ASE's sign, [B, 3, 3]. virials: eV, −r⊗∂E/∂r of each edge shared between its
-            ends, [N, 3, 3]. None where not asked for.
+        forces: eV/Å, [N, 3]. stress: eV/Å³, ASE's sign, [B, 3, 3]. None where not asked for.
+        virials: eV, −r⊗∂E/∂r of each edge shared between its ends, [N, 3, 3]; comes with the stress.
         magmoms: μ_B, [N], or None where the model has no such head.
     """
 
@@ -79,7 +84,7 @@ def predict(
     derivatives = forces or stress
     vectors = [v.detach().requires_grad_(derivatives) for v in batch.vectors]
     with torch.set_grad_enabled(training or derivatives):
-        rows, features = model(
+        inputs = (
             species,
             batch.graph,
             batch.neighbours,
@@ -90,6 +95,10 @@ def predict(
             batch.spin,
             composition,
         )
+        if derivatives and not training and _activations(model, batch) > RECOMPUTE_ABOVE:
+            rows, features = _recomputing_forward(model, inputs)
+        else:
+            rows, features = model(*inputs)
         moments = model.magmoms(features)
         back = torch.empty_like(batch.order)
         back[batch.order] = torch.arange(len(back), device=back.device)
@@ -118,6 +127,34 @@ def predict(
         if moments.numel() or not len(back)
         else None,
     )
+
+
+def _activations(model: MatRISMoE | torch.jit.ScriptModule, batch: GraphBatch) -> int:
+    """Bytes that a backward pass through all blocks would keep."""
+    size = next(iter(model.parameters())).element_size()
+    return size * model.floats_per_edge * sum(table.numel() for table in batch.neighbours)
+
+
+def _recomputing_forward(
+    model: MatRISMoE | torch.jit.ScriptModule, inputs: tuple[Any, ...]
+) -> tuple[Tensor, Tensor]:
+    """``model(*inputs)``, keeping between blocks only the features of atoms and edges.
+
+    The backward pass computes each bucket of each block again: about a third more time, and memory that grows with
+    the features of one block instead of everything inside all of them.
+    """
+    species, graph, task = inputs[0], inputs[1], inputs[5]
+    atoms, edges, context = model.start(*inputs)
+    for index in range(model.num_blocks):
+        updated, first = [], 0
+        for place, features in enumerate(edges):
+            new_atoms, edges[place] = checkpoint(
+                model.bucket, index, first, atoms, features, context[place], use_reentrant=False
+            )
+            updated.append(new_atoms)
+            first += features.shape[0]
+        atoms = torch.cat(updated)
+    return model.finish(atoms, species, graph, task), atoms
 
 
 def forces_from(gradients: list[Tensor], neighbours: list[Tensor]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from janus_md.model.config import ModelConfig
@@ -11,7 +10,7 @@ from janus_md.model.config import ModelConfig
 class AtomEmbedding(nn.Module):
     """Element embedding plus task, charge, spin and composition embeddings of the atom's graph."""
 
-    __constants__ = ["uses_charge", "uses_spin", "uses_composition"]
+    __constants__ = ("uses_charge", "uses_spin", "uses_composition")
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
 """Mixtures of experts routed by element, and their exact merging.
 
-An expert layer is Σ_k g_k·W2_kᵀ·silu(W1_k x + b1_k) over the top-k experts of the element that owns the row and the shared
-experts (g = 1). The gates belong to the element, not to the row, so the sum is one perceptron of k times the width:
-the W1_k stacked, the g_k·W2_k stacked. Training forms these stacks for the elements of the batch; export keeps them and
-drops router and experts.
+An expert layer is Σ_k g_k·W2_kᵀ·silu(W1_k x + b1_k) over the top-k experts of the element that owns the row and
+the shared experts (g = 1). The gates belong to the element, not to the row, so the sum is one perceptron of k times
+the width: the W1_k stacked, the g_k·W2_k stacked. Training forms these stacks for the elements of the batch; export
+keeps them and drops router and experts.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ class ExpertMLP(nn.Module):
 
     def routing(self) -> tuple[Tensor, Tensor]:
         """Active experts and gates of each element, [elements, k + shared]; one row for a layer without routing."""
-        shared = torch.arange(self.num_experts, self.num_experts + self.num_shared, device=self.w1.device)
+        shared = torch.arange(
+            self.num_experts, self.num_experts + self.num_shared, device=self.w1.device
+        )
         ones = torch.ones(self.num_shared, dtype=self.w1.dtype, device=self.w1.device)
         if self.router is None:
             return shared[None], ones[None]

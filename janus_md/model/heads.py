@@ -23,9 +23,9 @@ class ReferenceEnergies(nn.Module):
         return self.table[task, species]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ReferenceEnergies:
-        exact = self.table
+        exact = self.get_buffer("table")
         super()._apply(fn, recurse)
-        self.table = exact.to(self.table.device)
+        self.register_buffer("table", exact.to(self.get_buffer("table").device))
         return self
 
 

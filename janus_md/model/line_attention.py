@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 import torch
 from torch import Tensor, nn
 
@@ -13,12 +14,12 @@ from janus_md.ops import sigmoid_weights, sink_softmax
 class LineAttention(nn.Module):
     """α_pq·f_h(θ_pq)·v_q summed over the edges q of p's centre.
 
-    Logits are q_p·k_q/√d + b_h(θ_pq); f_h and b_h are per-head series in cos lθ. Projections act on edges; an angle costs
-    a dot product, a bias and a factor. A value carries a radial filter, and the result the envelope of p, so an
-    edge enters and leaves the line graph smoothly.
+    Logits are q_p·k_q/√d + b_h(θ_pq); f_h and b_h are per-head series in cos lθ. Projections act on edges; an angle
+    costs a dot product, a bias and a factor. A value carries a radial filter, and the result the envelope of p, so
+    an edge enters and leaves the line graph smoothly.
     """
 
-    __constants__ = ["softmax"]
+    __constants__ = ("softmax",)
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ from janus_md.model.heads import EnergyHead, MagmomHead
 class MatRISMoE(nn.Module):
     """The potential. Rows and buckets are those of :class:`janus_md.graph.GraphBatch`."""
 
-    __constants__ = ["has_magmoms"]
+    __constants__ = ("has_magmoms",)
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -28,6 +28,8 @@ class MatRISMoE(nn.Module):
         self.atomic_numbers = config.atomic_numbers
         self.has_magmoms = config.magmoms
         self.num_elements = len(config.elements)
+        self.num_blocks = config.blocks
+        self.floats_per_edge = config.floats_per_edge
         self.embedding = AtomEmbedding(config)
         self.geometry = Geometry(config)
         self.blocks = nn.ModuleList(
@@ -59,7 +61,8 @@ class MatRISMoE(nn.Module):
             graph: graph of each atom, int64 [N_all].
             neighbours: [n_b, K_b] each. vectors: Å, [n_b, K_b, 3] each, nearest first.
             line_counts: leading slots that may be shorter than the line cutoff.
-            task: int64 [B]. charge: e, [B]. spin: multiplicity, [B]. composition: fraction of each element, [B, elements].
+            task: int64 [B]. charge: e, [B]. spin: multiplicity, [B].
+            composition: fraction of each element, [B, elements].
 
         Returns:
             Features of all atoms [N_all, C], of each bucket's edges, and the buckets' contexts.
@@ -83,19 +86,28 @@ class MatRISMoE(nn.Module):
     def block(
         self, index: int, atoms: Tensor, edges: list[Tensor], context: list[list[Tensor]]
     ) -> tuple[Tensor, list[Tensor]]:
-        """Block ``index``: features of all atoms [N_all, C] → new features of the owned ones [N, C] and of the edges."""
+        """Block ``index``: all atoms' features [N_all, C] → new ones of the owned atoms [N, C], and of the edges."""
         updated: list[Tensor] = []
         new_edges: list[Tensor] = []
+        first = 0
+        for bucket, features in enumerate(edges):
+            new_atoms, new_features = self.bucket(index, first, atoms, features, context[bucket])
+            updated.append(new_atoms)
+            new_edges.append(new_features)
+            first += features.shape[0]
+        return torch.cat(updated), new_edges
+
+    @torch.jit.export
+    def bucket(
+        self, index: int, first: int, atoms: Tensor, edges: Tensor, context: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Block ``index`` for the one bucket whose rows begin at ``first``: new atoms [n, C] and edges [n, K, D]."""
+        own = atoms[first : first + edges.shape[0]]
+        result = own, edges
         for number, block in enumerate(self.blocks):
             if number == index:
-                first = 0
-                for bucket, features in enumerate(edges):
-                    own = atoms[first : first + features.shape[0]]
-                    new_atoms, new_features = block(own, atoms, features, context[bucket])
-                    updated.append(new_atoms)
-                    new_edges.append(new_features)
-                    first += features.shape[0]
-        return torch.cat(updated), new_edges
+                result = block(own, atoms, edges, context)
+        return result
 
     @torch.jit.export
     def finish(self, atoms: Tensor, species: Tensor, graph: Tensor, task: Tensor) -> Tensor:

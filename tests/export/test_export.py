@@ -18,7 +18,9 @@ from janus_md.model import MatRISMoE, predict, preset
 @pytest.fixture
 def model() -> MatRISMoE:
     torch.manual_seed(1)
-    config = preset("tiny", elements=["H", "O", "Na", "Cl"], tasks=["pbe", "r2scan"], composition=True)
+    config = preset(
+        "tiny", elements=["H", "O", "Na", "Cl"], tasks=["pbe", "r2scan"], composition=True
+    )
     return MatRISMoE(config).double()
 
 

@@ -32,7 +32,9 @@ def structures(draw) -> ase.Atoms:
 @settings(max_examples=60, deadline=None)
 @given(atoms=structures())
 def test_edges_agree_with_ase(atoms: ase.Atoms) -> None:
-    i, j, vectors = primitive_neighbor_list("ijD", atoms.pbc, atoms.cell.array, atoms.positions, 5.0)
+    i, j, vectors = primitive_neighbor_list(
+        "ijD", atoms.pbc, atoms.cell.array, atoms.positions, 5.0
+    )
     if len(vectors) and np.linalg.norm(vectors, axis=1).min() < 0.1:
         return
     graph = build_graph(atoms, 5.0, 3.0)
@@ -65,7 +67,9 @@ def test_a_batch_holds_every_edge_once(parts: list[ase.Atoms]) -> None:
     np.testing.assert_array_equal(batch.numbers.numpy(), numbers[batch.order.numpy()])
     found = []
     first = 0
-    for table, vectors, line in zip(batch.neighbours, batch.vectors, batch.line_counts, strict=True):
+    for table, vectors, line in zip(
+        batch.neighbours, batch.vectors, batch.line_counts, strict=True
+    ):
         species = batch.numbers[first : first + len(table)]
         assert (species[1:] >= species[:-1]).all()
         used = vectors.norm(dim=-1) < 100.0

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from janus_md.graph import batch_graphs, build_graph
-from janus_md.model import predict
+from janus_md.graph import batch, batch_graphs, build_graph
+from janus_md.model import derivatives, predict
 
 STEP = 1e-4
 
@@ -63,14 +63,18 @@ def test_forces_sum_to_zero_and_virials_to_the_stress(evaluate, crystal) -> None
 def test_second_derivatives_of_a_force_loss(model, molecule) -> None:
     """Parameter gradients of a loss on the forces against differences of that loss."""
     config = model.config
-    batch = batch_graphs([build_graph(molecule, config.cutoff, config.line_cutoff)])
+    graphs = batch_graphs([build_graph(molecule, config.cutoff, config.line_cutoff)])
 
     def loss() -> torch.Tensor:
-        return (predict(model, batch, training=True).forces ** 2).sum()
+        return (predict(model, graphs, training=True).forces ** 2).sum()
 
     model.zero_grad()
     loss().backward()
-    for name in ("blocks.0.attention.experts.w1", "blocks.1.attention.filter.weight", "heads.energy.out.weight"):
+    for name in (
+        "blocks.0.attention.experts.w1",
+        "blocks.1.attention.filter.weight",
+        "heads.energy.out.weight",
+    ):
         parameter = model.get_parameter(name)
         gradient = parameter.grad
         place = np.unravel_index(int(gradient.abs().argmax()), gradient.shape)
@@ -87,3 +91,13 @@ def test_second_derivatives_of_a_force_loss(model, molecule) -> None:
         slope = slope_of(moved_loss)
         assert abs(slope - float(gradient[place])) <= 1e-6 * max(1.0, abs(slope)), name
     model.zero_grad()
+
+
+def test_recomputed_blocks_give_the_same_forces(evaluate, crystal, molecule, monkeypatch) -> None:
+    kept = evaluate(crystal, molecule)
+    monkeypatch.setattr(derivatives, "RECOMPUTE_ABOVE", 0)
+    monkeypatch.setattr(batch, "LARGEST_BUCKET", 50)
+    monkeypatch.setattr(batch, "SMALLEST_BUCKET", 1)
+    again = evaluate(crystal, molecule)
+    np.testing.assert_allclose(again.energy.numpy(), kept.energy.numpy(), atol=1e-11)
+    np.testing.assert_allclose(again.forces.numpy(), kept.forces.numpy(), atol=1e-10)

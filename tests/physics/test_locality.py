@@ -51,5 +51,7 @@ def test_periodic_atom_without_neighbours_has_no_stress(evaluate) -> None:
 
 def test_batch_keeps_the_order_of_atoms(evaluate, crystal, molecule) -> None:
     energies = evaluate(molecule, crystal).energies.numpy()
-    alone = np.concatenate([evaluate(molecule).energies.numpy(), evaluate(crystal).energies.numpy()])
+    alone = np.concatenate(
+        [evaluate(molecule).energies.numpy(), evaluate(crystal).energies.numpy()]
+    )
     np.testing.assert_allclose(energies, alone, atol=1e-10)

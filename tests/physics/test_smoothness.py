@@ -48,7 +48,11 @@ def jumps(evaluate, place: Callable[[float], ase.Atoms]) -> tuple[float, float]:
 @pytest.mark.parametrize("others", ["none", "far", "many"])
 def test_crossing_a_cutoff(scaled, cutoff, others) -> None:
     """``none`` makes the crossing edge the last of its centre; ``far`` leaves one edge and no angle."""
-    around = {"none": [], "far": [[0.0, 0.0, 5.0]], "many": [[1.9, 0, 0], [0, 2.1, 0], [-1.2, -1.4, 0.9]]}[others]
+    around = {
+        "none": [],
+        "far": [[0.0, 0.0, 5.0]],
+        "many": [[1.9, 0, 0], [0, 2.1, 0], [-1.2, -1.4, 0.9]],
+    }[others]
     symbols = ["Si", *["O", "Cl", "Na"][: len(around)], "Na"]
     atoms = ase.Atoms(symbols, [[0, 0, 0], *around, [0, 0, 0]])
     radius = getattr(scaled.model.config, cutoff)
