@@ -197,6 +197,13 @@ def test_a_longer_run_takes_up_where_the_short_one_ended(config: Config, tmp_pat
     assert steps == list(range(1, 16))
 
 
+def test_tensorboard_where_it_is_asked_for(config: Config, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    track = config.track.model_copy(update={"tensorboard": True})
+    run = train(config.model_copy(update={"track": track}), tmp_path / "run")
+    assert list((run / "tensorboard").glob("events.*"))
+
+
 def test_metrics_are_plain_json(config: Config, tmp_path: Path) -> None:
     run = train(config, tmp_path / "run")
     for line in (run / "metrics.jsonl").read_text().splitlines():

@@ -184,6 +184,13 @@ class TrainConfig(Part):
         return self
 
 
+class TrackConfig(Part):
+    """Where metrics go besides ``metrics.jsonl`` and ``metrics.csv``."""
+
+    tensorboard: bool = False
+    wandb: str | None = Field(None, description="Name of the Weights & Biases project.")
+
+
 class Config(Part):
     """A whole run. ``model`` holds ``preset`` and any field of ``janus_md.model.ModelConfig``."""
 
@@ -195,3 +202,4 @@ class Config(Part):
     schedule: ScheduleConfig = ScheduleConfig()
     ema: EmaConfig = EmaConfig()
     train: TrainConfig
+    track: TrackConfig = TrackConfig()

@@ -97,7 +97,7 @@ def _train(
         save_checkpoint(run, model, optimizer, ema, state, best)
         horizon.restart_step()
 
-    metrics = Metrics(run, state.step)
+    metrics = Metrics(run, state.step, config.track)
     write_sample(run, frames.valid or frames.train)
     if state.step == 0:
         validate()

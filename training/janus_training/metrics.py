@@ -15,6 +15,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from janus_training.config import TrackConfig
+from janus_training.trackers import open_trackers
+
 JSONL, CSV = "metrics.jsonl", "metrics.csv"
 COLUMNS = (
     "kind", "step", "epoch", "minutes", "lr", "loss", "gradient", "task",
@@ -29,7 +32,8 @@ class Metrics:
     A resumed run first drops the rows after its checkpoint, so the files read as if nothing had happened.
     """
 
-    def __init__(self, run: Path, step: int) -> None:
+    def __init__(self, run: Path, step: int, track: TrackConfig) -> None:
+        self._trackers = open_trackers(track, run)
         kept = [row for row in read_metrics(run) if row["step"] <= step] if step else []
         _rewrite(run, kept)
         self._jsonl = (run / JSONL).open("a")
@@ -40,8 +44,12 @@ class Metrics:
         self._jsonl.flush()
         csv.DictWriter(self._csv, COLUMNS).writerow(row)
         self._csv.flush()
+        for tracker in self._trackers:
+            tracker.write(row)
 
     def close(self) -> None:
+        for tracker in self._trackers:
+            tracker.close()
         self._jsonl.close()
         self._csv.close()
 

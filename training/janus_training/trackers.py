@@ -1,0 +1,78 @@
+"""Metrics to TensorBoard and Weights & Biases, where a recipe asks for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from janus_md.errors import UserError
+from janus_training.config import TrackConfig
+
+FACTS = ("kind", "step", "epoch", "task")
+
+
+class Tracker(Protocol):
+    """Takes the rows of ``metrics.jsonl`` as they are written."""
+
+    def write(self, row: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def open_trackers(config: TrackConfig, run: Path) -> list[Tracker]:
+    """What the recipe asks for; raises ``UserError`` where the package for it is not installed."""
+    trackers: list[Tracker] = []
+    if config.tensorboard:
+        trackers.append(TensorBoard(run))
+    if config.wandb is not None:
+        trackers.append(Wandb(run, config.wandb))
+    return trackers
+
+
+class TensorBoard:
+    """Event files in ``RUN/tensorboard``."""
+
+    def __init__(self, run: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UserError(_missing("tensorboard", "tensorboard")) from None
+        self._writer = SummaryWriter(str(run / "tensorboard"))
+
+    def write(self, row: dict[str, Any]) -> None:
+        for name, value in scalars(row).items():
+            self._writer.add_scalar(name, value, row["step"])
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Wandb:
+    """One run of a Weights & Biases project, named like the folder; a resumed run goes on in it."""
+
+    def __init__(self, run: Path, project: str) -> None:
+        try:
+            import wandb
+        except ImportError:
+            raise UserError(_missing("wandb", "wandb")) from None
+        self._run = wandb.init(project=project, name=run.name, dir=str(run), resume="allow")
+
+    def write(self, row: dict[str, Any]) -> None:
+        self._run.log(scalars(row), step=row["step"])
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def scalars(row: dict[str, Any]) -> dict[str, float]:
+    """``train/forces`` or ``valid/TASK/forces`` and the like: every number of a row."""
+    place = "/".join([row["kind"], *([row["task"]] if "task" in row else [])])
+    return {
+        f"{place}/{name}": value
+        for name, value in row.items()
+        if name not in FACTS and value is not None
+    }
+
+
+def _missing(key: str, extra: str) -> str:
+    return f"track.{key} needs a package that is not installed; pip install 'janus-md[{extra}]'"
