@@ -59,4 +59,6 @@ def run(
     """Run LAMMPS on MPI ranks with the plugin: janus-md lammps run -n 2 -- -in in.file."""
     from janus_md.lammps import run as run_lammps
 
-    raise typer.Exit(run_lammps(arguments, ranks).returncode)
+    code = run_lammps(arguments, ranks).returncode
+    # LAMMPS ends with 1 after saying what is wrong with its input; here that is 2. A crash keeps its code.
+    raise typer.Exit(2 if code == 1 else code)

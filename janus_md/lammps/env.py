@@ -10,7 +10,9 @@ from janus_md.lammps.build import mpi_file
 from janus_md.lammps.plugin_path import plugin_folder
 
 
-def environment(plugin: Path | None = None, base: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment(
+    plugin: Path | None = None, base: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Variables to set, each joined with its present value.
 
     Args:
@@ -23,7 +25,9 @@ def environment(plugin: Path | None = None, base: Mapping[str, str] | None = Non
     """
     present = os.environ if base is None else base
     return {
-        "LAMMPS_PLUGIN_PATH": _prepend(str(plugin or plugin_folder()), present, "LAMMPS_PLUGIN_PATH"),
+        "LAMMPS_PLUGIN_PATH": _prepend(
+            str(plugin or plugin_folder()), present, "LAMMPS_PLUGIN_PATH"
+        ),
         "LD_LIBRARY_PATH": _prepend(str(mpi_file("libmpi.so").parent), present, "LD_LIBRARY_PATH"),
         "OMP_NUM_THREADS": present.get("OMP_NUM_THREADS") or "1",
     }

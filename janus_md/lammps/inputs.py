@@ -49,10 +49,18 @@ def write_data(
     order = list(types) if types is not None else type_order(atoms)
     missing = sorted(set(atoms.symbols) - set(order))
     if missing:
-        raise UserError(f"the types {' '.join(order)} leave out {' '.join(missing)}: name every element")
+        raise UserError(
+            f"the types {' '.join(order)} leave out {' '.join(missing)}: name every element"
+        )
     boxed = _boxed(atoms)
     write_lammps_data(
-        str(path), boxed, specorder=order, masses=True, units=units, atom_style="atomic", velocities=False
+        str(path),
+        boxed,
+        specorder=order,
+        masses=True,
+        units=units,
+        atom_style="atomic",
+        velocities=False,
     )
     return order
 

