@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.io import read, write
+from ase.io import read
 from numpy.typing import NDArray
 
 from janus_md.errors import UserError
+from janus_md.lammps.inputs import write_data
 
 TYPES = ["O", "H"]
 EVERY = 20
@@ -55,14 +56,7 @@ def write_input(folder: Path, droplet: Atoms, model: str, warm: int, free: int) 
     """``in.droplet`` and ``droplet.data`` in ``folder``; ``model`` is relative to it. Steps of 0.5 fs."""
     boxed = droplet.copy()
     boxed.center(vacuum=10.0)
-    write(
-        folder / "droplet.data",
-        boxed,
-        format="lammps-data",
-        specorder=TYPES,
-        masses=True,
-        atom_style="atomic",
-    )
+    write_data(boxed, folder / "droplet.data", types=TYPES)
     symbols = " ".join(TYPES)
     script = folder / "in.droplet"
     script.write_text(

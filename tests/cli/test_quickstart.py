@@ -1,0 +1,58 @@
+"""The quickstart, made as small as it goes, leaves a report and everything it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from janus_md.errors import UserError
+
+
+def test_the_plan_gives_as_many_frames_as_asked() -> None:
+    from janus_md.quickstart.water import plan
+
+    for frames in (8, 40, 360):
+        jobs = plan(frames, first_seed=0)
+        assert sum(job.frames for job in jobs) == frames
+        assert len({job.seed for job in jobs}) == len(jobs)
+
+
+def test_clusters_keep_their_molecules_apart() -> None:
+    from janus_md.quickstart.water import cluster
+
+    atoms = cluster(10, seed=1)
+    distances = atoms.get_all_distances()[np.triu_indices(30, k=1)]
+    assert distances.min() > 0.9
+    assert (cluster(10, seed=1).positions == atoms.positions).all()
+
+
+def test_a_used_folder_is_refused(tmp_path: Path) -> None:
+    from janus_md.quickstart import Size, run_quickstart
+
+    (tmp_path / "kept").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        run_quickstart(tmp_path, Size(), print)
+    assert (tmp_path / "kept").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_the_whole_path(tmp_path: Path) -> None:
+    pytest.importorskip("tblite", reason="tblite makes the labels; install 'janus-md[quickstart]'")
+    from janus_md.quickstart import Size, run_quickstart
+
+    folder = tmp_path / "run"
+    lines: list[str] = []
+    size = Size(
+        frames=24, test_frames=8, train_minutes=0.2, molecules=4, warm_steps=20, free_steps=40,
+        settings=("model.preset=tiny",),
+    )  # fmt: skip
+    report = run_quickstart(folder, size, lines.append)
+    page = report.read_text()
+    assert "GFN2-xTB" in page
+    assert "µeV/atom" in page
+    assert page.count("data:image/png") == 3
+    for name in ("water.janus.pt", "relaxed.extxyz", "droplet.lammpstrj", "run/report.html"):
+        assert (folder / name).is_file()
+    assert any(line.startswith("7/7") for line in lines)
