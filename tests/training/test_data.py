@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from hypothesis import given
 from hypothesis import strategies as st
-from training.conftest import metals
+from training_support import metals
 
 from janus_md.errors import UserError
 from janus_md.io import Frame, write_frames

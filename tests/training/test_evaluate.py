@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import typer
-from training.conftest import metals
+from training_support import metals
 from typer.testing import CliRunner
 
 from janus_md.cli import data as data_command
