@@ -25,13 +25,13 @@ def read_ase_file(path: Path, keys: LabelKeys | None = None, task: str = "") -> 
         raise
     except UnknownFileTypeError:
         raise UserError(
-            f"{path} is in a format that ASE does not recognise; convert it to extxyz."
+            f"{path} is in a format that ASE does not recognise; convert it to extxyz"
         ) from None
     except Exception as fault:  # ASE's readers raise anything at all on a damaged file
         reason = str(fault).strip().splitlines()
         raise UserError(
             f"{path}, frame {index} could not be read ({reason[0] if reason else type(fault).__name__}); "
-            "the file may be truncated or damaged."
+            "the file may be truncated or damaged"
         ) from fault
     if not index:
-        raise UserError(f"{path} holds no structure; give a file with at least one frame.")
+        raise UserError(f"{path} holds no structure; give a file with at least one frame")

@@ -62,7 +62,7 @@ def _label(atoms: Atoms, name: str, key: str | None, where: str) -> object | Non
         return atoms.calc.results[key]
     known = [*atoms.info, *atoms.arrays]
     raise UserError(
-        f"{where} has no '{key}' to read as {name}{nearest(key, known)}; correct the key."
+        f"{where} has no '{key}' to read as {name}{nearest(key, known)}; correct the key"
     )
 
 
@@ -70,9 +70,7 @@ def _number(value: object, name: str, where: str) -> float:
     try:
         return float(np.asarray(value, dtype=np.float64).reshape(()))
     except (TypeError, ValueError):
-        raise UserError(
-            f"{where}: '{name}' is {value!r}, which is not a number; mend it."
-        ) from None
+        raise UserError(f"{where}: '{name}' is {value!r}, which is not a number; mend it") from None
 
 
 def _array(value: object, name: str, where: str) -> Floats | None:
@@ -81,7 +79,7 @@ def _array(value: object, name: str, where: str) -> Floats | None:
     try:
         return np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise UserError(f"{where}: '{name}' does not consist of numbers; mend it.") from None
+        raise UserError(f"{where}: '{name}' does not consist of numbers; mend it") from None
 
 
 def _stress(value: Floats | None, where: str) -> Floats | None:
@@ -92,4 +90,4 @@ def _stress(value: Floats | None, where: str) -> Floats | None:
     if value.size == 6:
         full: Floats = voigt_6_to_full_3x3_stress(value)
         return full
-    raise UserError(f"{where}: 'stress' has {value.size} numbers where 6 or 9 are due; mend it.")
+    raise UserError(f"{where}: 'stress' has {value.size} numbers where 6 or 9 are due; mend it")

@@ -33,12 +33,12 @@ def read_database(path: Path, keys: LabelKeys | None = None, task: str = "") -> 
         raise
     except Exception as fault:  # sqlite3, lmdb and json each raise errors of their own
         raise UserError(
-            f"{path}, frame {index} could not be read ({fault}); the database may be truncated or damaged."
+            f"{path}, frame {index} could not be read ({fault}); the database may be truncated or damaged"
         ) from fault
     finally:
         _close(database)
     if not index:
-        raise UserError(f"{path} holds no structure; give a database with at least one row.")
+        raise UserError(f"{path} holds no structure; give a database with at least one row")
 
 
 def write_database(path: Path, frames: list[Frame]) -> None:
@@ -60,7 +60,7 @@ def _connect(path: Path) -> Any:
         return ase.db.connect(str(path), use_lock_file=False)
     except Exception as fault:
         raise UserError(
-            f"{path} could not be opened as an ASE database ({fault}); check the file."
+            f"{path} could not be opened as an ASE database ({fault}); check the file"
         ) from fault
 
 

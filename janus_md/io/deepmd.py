@@ -31,7 +31,7 @@ def read_deepmd(folder: Path, task: str = "") -> Iterator[Frame]:
     sets = sorted(folder.glob("set.*"))
     if not sets:
         raise UserError(
-            f"{folder} has a type.raw but no set.* folder; check that the data are complete."
+            f"{folder} has a type.raw but no set.* folder; check that the data are complete"
         )
     index = 0
     for part in sets:
@@ -45,13 +45,13 @@ def _types(folder: Path) -> tuple[NDArray[np.int64], list[str]]:
     map_file = folder / "type_map.raw"
     if not map_file.exists():
         raise UserError(
-            f"{map_file} is missing; write the element symbols of the types into it, one a line."
+            f"{map_file} is missing; write the element symbols of the types into it, one a line"
         )
     try:
         types = np.loadtxt(folder / "type.raw", dtype=np.int64, ndmin=1)
     except ValueError:
         raise UserError(
-            f"{folder / 'type.raw'} must hold one whole number per atom; mend it."
+            f"{folder / 'type.raw'} must hold one whole number per atom; mend it"
         ) from None
     return types, map_file.read_text().split()
 
@@ -62,13 +62,11 @@ def _read_set(
     atoms_per_frame = len(types)
     coordinates = _load(part / "coord.npy", (atoms_per_frame, 3), None)
     if coordinates is None:
-        raise UserError(f"{part / 'coord.npy'} is missing; a DeePMD set needs it.")
+        raise UserError(f"{part / 'coord.npy'} is missing; a DeePMD set needs it")
     frames = len(coordinates)
     boxes = _load(part / "box.npy", (3, 3), frames)
     if boxes is None and periodic:
-        raise UserError(
-            f"{part / 'box.npy'} is missing; add it, or a file 'nopbc' beside type.raw."
-        )
+        raise UserError(f"{part / 'box.npy'} is missing; add it, or a file 'nopbc' beside type.raw")
     energies = _load(part / "energy.npy", (), frames)
     forces = _load(part / "force.npy", (atoms_per_frame, 3), frames)
     virials = _load(part / "virial.npy", (3, 3), frames)
@@ -95,7 +93,7 @@ def _read_set(
 def _symbol(symbols: list[str], kind: int, part: Path) -> str:
     if kind >= len(symbols):
         raise UserError(
-            f"{part.parent}: type {kind} has no symbol in type_map.raw, which names {len(symbols)}; add it."
+            f"{part.parent}: type {kind} has no symbol in type_map.raw, which names {len(symbols)}; add it"
         )
     return symbols[kind]
 
@@ -109,11 +107,11 @@ def _load(file: Path, shape: tuple[int, ...], frames: int | None) -> Floats | No
         values = values.reshape((-1, *shape))
     except (ValueError, EOFError, OSError) as fault:
         raise UserError(
-            f"{file} could not be read as frames of shape {shape} ({fault}); check it."
+            f"{file} could not be read as frames of shape {shape} ({fault}); check it"
         ) from fault
     if frames is not None and len(values) != frames:
         raise UserError(
-            f"{file} holds {len(values)} frames where coord.npy holds {frames}; check it."
+            f"{file} holds {len(values)} frames where coord.npy holds {frames}; check it"
         )
     return values
 

@@ -82,13 +82,13 @@ def check(frame: Frame) -> Frame:
     """
     count = len(frame.atoms)
     if not count:
-        raise UserError(f"{frame.where} holds no atoms; remove it.")
+        raise UserError(f"{frame.where} holds no atoms; remove it")
     if (
         not np.isfinite(frame.atoms.positions).all()
         or not np.isfinite(frame.atoms.cell.array).all()
     ):
         raise UserError(
-            f"{frame.where} has a position or cell that is not a finite number; mend it."
+            f"{frame.where} has a position or cell that is not a finite number; mend it"
         )
     shapes = {"energy": (), "forces": (count, 3), "stress": (3, 3), "magmoms": (count,)}
     for name, shape in shapes.items():
@@ -97,15 +97,15 @@ def check(frame: Frame) -> Frame:
             continue
         if np.shape(value) != shape:
             raise UserError(
-                f"{frame.where}: label '{name}' has shape {np.shape(value)} where {shape} is due; mend it."
+                f"{frame.where}: label '{name}' has shape {np.shape(value)} where {shape} is due; mend it"
             )
         if not np.isfinite(value).all():
             raise UserError(
-                f"{frame.where}: label '{name}' is NaN or infinite; remove the frame or the label."
+                f"{frame.where}: label '{name}' is NaN or infinite; remove the frame or the label"
             )
     if frame.stress is not None and not frame.volume > 1e-6:
         raise UserError(
             f"{frame.where} has a stress label but no positive volume; give it a cell periodic in three "
-            "directions or remove the label."
+            "directions or remove the label"
         )
     return frame

@@ -18,16 +18,16 @@ def read_isolated_atoms(path: str | Path, keys: LabelKeys | None = None) -> dict
     for frame in iterate_frames(path, keys=keys):
         if len(frame.atoms) != 1:
             raise UserError(
-                f"{frame.where} holds {len(frame.atoms)} atoms; an isolated atom has one."
+                f"{frame.where} holds {len(frame.atoms)} atoms; an isolated atom has one"
             )
         if frame.energy is None:
             raise UserError(
-                f"{frame.where} has no energy; an isolated atom gives a reference energy."
+                f"{frame.where} has no energy; an isolated atom gives a reference energy"
             )
         symbol = frame.atoms.get_chemical_symbols()[0]
         if symbol in energies:
             raise UserError(
-                f"{frame.where} gives {symbol} a second time; keep one frame per element."
+                f"{frame.where} gives {symbol} a second time; keep one frame per element"
             )
         energies[symbol] = frame.energy
     return energies

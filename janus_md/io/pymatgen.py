@@ -22,7 +22,7 @@ def atoms_from_pymatgen(structure: Structure | Molecule) -> Atoms:
 
     if not structure.is_ordered:
         raise UserError(
-            f"the pymatgen structure {structure.formula} has partly occupied sites; order it first."
+            f"the pymatgen structure {structure.formula} has partly occupied sites; order it first"
         )
     symbols = [site.specie.symbol for site in structure]
     if isinstance(structure, Molecule):
@@ -50,5 +50,5 @@ def _require_pymatgen() -> None:
         import pymatgen.core  # noqa: F401
     except ImportError:
         raise UserError(
-            "pymatgen is not installed; install it with pip install 'janus-md[pymatgen]'."
+            "pymatgen is not installed; install it with pip install 'janus-md[pymatgen]'"
         ) from None

@@ -22,7 +22,7 @@ def iterate_frames(
     """
     path = Path(path)
     if not path.exists():
-        raise UserError(f"{path} does not exist; correct the path.")
+        raise UserError(f"{path} does not exist; correct the path")
     if path.is_dir():
         yield from _iterate_folder(path, task, keys)
     elif path.suffix in SUFFIXES:
@@ -42,7 +42,7 @@ def _iterate_folder(path: Path, task: str, keys: LabelKeys | None) -> Iterator[F
     if not systems and not databases:
         raise UserError(
             f"{path} is a folder with neither DeePMD data (type.raw) nor ASE databases ({', '.join(SUFFIXES)}); "
-            "name a file."
+            "name a file"
         )
     for system in systems:
         yield from read_deepmd(system, task)

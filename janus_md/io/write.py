@@ -21,12 +21,12 @@ def write_frames(path: str | Path, frames: list[Frame]) -> None:
     """
     path = Path(path)
     if path.exists():
-        raise UserError(f"{path} exists already; choose another name or remove it.")
+        raise UserError(f"{path} exists already; choose another name or remove it")
     if not frames:
-        raise UserError(f"there is no frame to write to {path}; check the input.")
+        raise UserError(f"there is no frame to write to {path}; check the input")
     if path.suffix not in (".xyz", ".extxyz", *SUFFIXES, ""):
         raise UserError(
-            f"{path} has a suffix that cannot be written; use .extxyz, .db, .aselmdb, or none for a DeePMD folder."
+            f"{path} has a suffix that cannot be written; use .extxyz, .db, .aselmdb, or none for a DeePMD folder"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))

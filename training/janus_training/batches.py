@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -132,7 +132,7 @@ def targets_of(frames: Sequence[Frame]) -> Targets:
     )
 
 
-def prefetch(source: Iterator[Item], depth: int) -> Iterator[Item]:
+def prefetch(source: Iterator[Item], depth: int) -> Generator[Item, None, None]:
     """The items of ``source``, made up to ``depth`` ahead by a background thread.
 
     Order and content are those of ``source``; an exception in it is raised here in its turn. Closing

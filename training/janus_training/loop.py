@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 
 from janus_md.errors import UserError
@@ -46,33 +48,33 @@ def train(config: Config, run: str | Path, resume: bool = False) -> Path:
     config = _filled_in(config, frames)
     if not resume:
         refuse_used(run)
-    train_set = _store(config, frames.train)
-    valid_set = _store(config, frames.valid)
-    sampler = BudgetSampler(train_set.costs, config.batch, config.train.seed)
+    data = _prepare(config, frames)
     if not resume:
         begin_run(run, config)  # only now: whatever can be wrong with the input has been looked at
     with _settings(config), Reporter(config.train.log_every) as reporter:
         _describe(reporter, frames)
-        _train(config, frames, train_set, valid_set, sampler, run, clock, reporter)
+        _train(config, data, run, clock, reporter)
     return run
 
 
-def _train(
-    config: Config,
-    frames: Frames,
-    train_set: GraphStore,
-    valid_set: GraphStore,
-    sampler: BudgetSampler,
-    run: Path,
-    clock: Clock,
-    reporter: Reporter,
-) -> None:
-    device = torch.device(config.train.device)
-    batches_per_epoch = len(sampler.epoch(0))
+@dataclass(frozen=True)
+class Data:
+    """Frames with their graphs, and the order in which training takes them."""
 
-    model = _new_model(config, frames, train_set).to(device)
-    optimizer = build_optimizer(model, config.optimiser, len(train_set) / batches_per_epoch)
-    peak = peak_rate(config.optimiser, len(train_set) / batches_per_epoch)
+    frames: Frames
+    train: GraphStore
+    valid: GraphStore
+    sampler: BudgetSampler
+
+
+def _train(config: Config, data: Data, run: Path, clock: Clock, reporter: Reporter) -> None:
+    device = torch.device(config.train.device)
+    batches_per_epoch = len(data.sampler.epoch(0))
+    structures_per_batch = len(data.train) / batches_per_epoch
+
+    model = _new_model(config, data).to(device)
+    optimizer = build_optimizer(model, config.optimiser, structures_per_batch)
+    peak = peak_rate(config.optimiser, structures_per_batch)
     ema = Ema(model, config.ema.decay)
     state = load_checkpoint(run, model, optimizer, ema) or Progress()
     clock.before = state.minutes
@@ -85,7 +87,7 @@ def _train(
         """Score the averaged weights; note how long that takes, for the end of the run."""
         begin = clock.minutes
         with ema.applied():
-            results[:] = predict_frames(model, valid_set, config.batch)
+            results[:] = predict_frames(model, data.valid, config.batch)
         score = _write_validation(metrics, reporter, config.loss, state.step, clock, results)
         horizon.reserve = 1.2 * (clock.minutes - begin) + REPORT_MINUTES
         better = score is None or state.best is None or score < state.best
@@ -98,14 +100,14 @@ def _train(
         horizon.restart_step()
 
     metrics = Metrics(run, state.step, config.track)
-    write_sample(run, frames.valid or frames.train)
+    write_sample(run, data.frames.valid or data.frames.train)
     if state.step == 0:
         validate()
     every = config.train.validate_every or batches_per_epoch
     saved = clock.minutes
 
     with closing(metrics), _interruptions() as interrupted:
-        with closing(_batches(train_set, sampler, state.position, config.data.prefetch)) as batches:
+        with closing(_batches(data, state.position, config.data.prefetch)) as batches:
             while (progress := horizon.progress(state.step)) < 1.0 and not interrupted:
                 position, batch = next(batches)
                 rate = peak * lr_factor(config.schedule, progress)
@@ -172,35 +174,44 @@ def _filled_in(config: Config, frames: Frames) -> Config:
     return config.model_copy(update={"model": model.model_dump(mode="json")})
 
 
-def _new_model(config: Config, frames: Frames, store: GraphStore) -> MatRISMoE:
+def _new_model(config: Config, data: Data) -> MatRISMoE:
+    frames, store = data.frames, data.train
     torch.manual_seed(config.train.seed)
     model = MatRISMoE(resolve_model(config.model, [], [])).to(getattr(torch, config.train.dtype))
-    squares = [(frame.forces**2).mean(axis=1) for frame in store.frames if frame.forces is not None]
-    mean_square = (
-        float(torch.tensor([float(x) for part in squares for x in part]).mean()) if squares else 0
-    )
+    forces = [frame.forces.ravel() for frame in store.frames if frame.forces is not None]
+    scale = float(np.sqrt(np.square(np.concatenate(forces)).mean())) if forces else 0.0
     atoms, edges, _ = store.costs.sum(axis=0)
     model.set_statistics(
         reference_energies(frames.train, model.config.elements, frames.isolated),
-        energy_scale=math.sqrt(mean_square) or 1.0,
+        energy_scale=scale or 1.0,
         mean_neighbours=float(edges / atoms),
         mean_line_neighbours=float(store.line_edges / atoms),
     )
     return model
 
 
-def _store(config: Config, frames: Sequence[Any]) -> GraphStore:
+def _prepare(config: Config, frames: Frames) -> Data:
+    """Graphs of all frames; raises ``UserError`` where one cannot be built or is beyond the budget."""
     model = config.model
-    return GraphStore(
-        frames, model["tasks"], model["cutoff"], model["line_cutoff"], config.data.graph_memory
+    train, valid = (
+        GraphStore(
+            members,
+            model["tasks"],
+            model["cutoff"],
+            model["line_cutoff"],
+            config.data.graph_memory,
+        )
+        for members in (frames.train, frames.valid)
     )
+    return Data(frames, train, valid, BudgetSampler(train.costs, config.batch, config.train.seed))
 
 
-def _batches(store: GraphStore, sampler: BudgetSampler, start: Position, depth: int) -> Any:
+def _batches(
+    data: Data, start: Position, depth: int
+) -> Generator[tuple[Position, Batch], None, None]:
     """Endless (position after the batch, batch), prepared ahead."""
-    return prefetch(
-        ((after, store.batch(indices)) for after, indices in sampler.walk(start)), depth
-    )
+    made = ((after, data.train.batch(chosen)) for after, chosen in data.sampler.walk(start))
+    return prefetch(made, depth)
 
 
 def _write_step(

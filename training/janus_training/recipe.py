@@ -21,9 +21,9 @@ def load_config(path: str | Path, settings: Sequence[str] = ()) -> Config:
     try:
         content = yaml.safe_load(path.read_text())
     except yaml.YAMLError as fault:
-        raise UserError(f"{path} is not valid YAML ({_one_line(fault)}); mend it.") from None
+        raise UserError(f"{path} is not valid YAML ({_one_line(fault)}); mend it") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} must hold keys and values such as 'data:' and 'train:'; mend it.")
+        raise UserError(f"{path} must hold keys and values such as 'data:' and 'train:'; mend it")
     for setting in settings:
         apply_setting(content, setting)
     config = parse_config(content, str(path))
@@ -63,11 +63,11 @@ def apply_setting(content: dict[str, Any], setting: str) -> None:
     """Put one ``a.b=value`` into nested dictionaries and lists; the value is read as YAML."""
     key, separator, text = setting.partition("=")
     if not separator or not key:
-        raise UserError(f"--set {setting} has no '='; write --set key.sub=value.")
+        raise UserError(f"--set {setting} has no '='; write --set key.sub=value")
     try:
         value = _read_value(text)
     except yaml.YAMLError:
-        raise UserError(f"--set {setting}: the value is not valid YAML; quote it.") from None
+        raise UserError(f"--set {setting}: the value is not valid YAML; quote it") from None
     *parents, last = key.split(".")
     place: Any = content
     for parent in parents:
@@ -77,7 +77,7 @@ def apply_setting(content: dict[str, Any], setting: str) -> None:
     elif isinstance(place, dict):
         place[last] = value
     else:
-        raise UserError(f"--set {setting}: '{key}' lies inside a plain value; correct the key.")
+        raise UserError(f"--set {setting}: '{key}' lies inside a plain value; correct the key")
 
 
 def _read_value(text: str) -> Any:
@@ -92,7 +92,7 @@ def _descend(place: Any, name: str, setting: str) -> Any:
     if isinstance(place, list):
         return place[_index(place, name, setting)]
     if not isinstance(place, dict):
-        raise UserError(f"--set {setting}: there is nothing under '{name}'; correct the key.")
+        raise UserError(f"--set {setting}: there is nothing under '{name}'; correct the key")
     if place.get(name) is None:
         place[name] = {}
     return place[name]
@@ -101,7 +101,7 @@ def _descend(place: Any, name: str, setting: str) -> Any:
 def _index(place: list[Any], name: str, setting: str) -> int:
     if not name.isdigit() or int(name) >= len(place):
         raise UserError(
-            f"--set {setting}: '{name}' must be a number below {len(place)}, the length of that list."
+            f"--set {setting}: '{name}' must be a number below {len(place)}, the length of that list"
         )
     return int(name)
 

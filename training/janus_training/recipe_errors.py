@@ -17,12 +17,12 @@ def explain(fault: ValidationError, model: type[BaseModel], source: str, prefix:
     key = prefix + ".".join(name for name in names if not name.isidentifier() or name[0].islower())
     if error["type"] == "extra_forbidden":
         fields = _fields_at(model, error["loc"][:-1])
-        return f"{source}: unknown key '{key}'{nearest(names[-1], fields)}; correct or remove it."
+        return f"{source}: unknown key '{key}'{nearest(names[-1], fields)}; correct or remove it"
     if error["type"] == "missing":
-        return f"{source}: key '{key}' is missing; add it."
+        return f"{source}: key '{key}' is missing; add it"
     message = error["msg"].removeprefix("Value error, ")
     value = "" if isinstance(error["input"], dict) else f" (it is {error['input']!r})"
-    return f"{source}: '{key or 'recipe'}' is not right: {message}{value}."
+    return f"{source}: '{key or 'recipe'}' is not right: {message}{value}"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -69,7 +69,7 @@ class BudgetSampler:
             name, need = RESOURCES[resource], int(self._costs[:, resource].max())
             raise UserError(
                 f"batch.{name} is {self._limits[resource]} but one structure alone has {need} {name}; "
-                f"raise batch.{name} to at least {need}."
+                f"raise batch.{name} to at least {need}"
             )
 
 
