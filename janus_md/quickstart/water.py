@@ -6,6 +6,7 @@ tblite, is a semi-empirical quantum-mechanical method: a self-consistent field i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -140,12 +141,18 @@ def sample_all(
     results: list[list[Atoms]] = [[] for _ in jobs]
     # Long ones first, so that no worker is left alone with one at the end.
     order = sorted(range(len(jobs)), key=lambda index: -jobs[index].molecules)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
         futures = {pool.submit(sample, jobs[index]): index for index in order}
         for future in as_completed(futures):
             results[futures[future]] = future.result()
             advance(jobs[futures[future]].frames)
     return results
+
+
+def _one_thread() -> None:
+    """One thread per worker: threads that wait for each other would cost more than they give."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by tblite when it is imported, later
 
 
 def _labelled(atoms: Atoms) -> Atoms:
