@@ -114,7 +114,7 @@ def predict(
                 stress_rows = -total / batch.volume[:, None, None]
 
     def in_input_order(values: Tensor | None) -> Tensor | None:
-        return None if values is None or not len(values) == len(back) else values[back]
+        return None if values is None or len(values) != len(back) else values[back]
 
     energies = rows[back]
     return Prediction(
