@@ -1,0 +1,80 @@
+"""Structures and trajectories in the formats of ASE and pymatgen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read
+
+from janus_md.errors import UserError
+from janus_md.io.structures import check_writable_format, read_structure, write_structure
+from janus_md.io.trajectories import TrajectoryWriter
+
+
+@pytest.mark.parametrize("name", ["a.cif", "POSCAR", "a.extxyz", "a.vasp", "a.xsf", "a.json"])
+def test_a_crystal_comes_back(name: str, tmp_path: Path) -> None:
+    if name.endswith(".json"):
+        pytest.importorskip("pymatgen.core", reason="pymatgen is not installed")
+    silicon = bulk("Si", cubic=True)
+    check_writable_format(tmp_path / name)
+    write_structure(tmp_path / name, silicon)
+    back = read_structure(tmp_path / name)
+    assert (back.symbols == silicon.symbols).all()
+    assert back.cell.lengths() == pytest.approx(silicon.cell.lengths(), abs=1e-4)
+    assert back.pbc.all()
+
+
+def test_a_molecule_comes_back_from_pymatgen_json(tmp_path: Path) -> None:
+    pytest.importorskip("pymatgen.core", reason="pymatgen is not installed")
+    water = molecule("H2O")
+    write_structure(tmp_path / "a.json", water)
+    back = read_structure(tmp_path / "a.json")
+    assert not back.pbc.any()
+    assert back.positions == pytest.approx(water.positions)
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.cif").write_text("nothing of the kind")
+    (tmp_path / "bad.json").write_text("{")
+    for name in ("bad.cif", "bad.json", "missing.cif"):
+        with pytest.raises(UserError, match=name):
+            read_structure(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.nonsense", "a"])
+def test_unknown_formats_are_refused_before_the_work(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no format is known"):
+        check_writable_format(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["t.traj", "t.extxyz", "XDATCAR"])
+def test_trajectories_grow(name: str, tmp_path: Path) -> None:
+    atoms = bulk("Si")
+    with TrajectoryWriter(tmp_path / name) as writer:
+        for step in range(3):
+            atoms.positions[1, 0] += 0.1
+            atoms.calc = SinglePointCalculator(atoms, energy=float(step))
+            writer.write(atoms)
+    frames = read(tmp_path / name, ":")
+    assert len(frames) == 3
+    if name != "XDATCAR":
+        assert [frame.get_potential_energy() for frame in frames] == [0.0, 1.0, 2.0]
+
+
+def test_one_structure_formats_hold_no_trajectory(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="several frames"):
+        TrajectoryWriter(tmp_path / "POSCAR")
+
+
+def test_a_disordered_structure_is_refused(tmp_path: Path) -> None:
+    core = pytest.importorskip("pymatgen.core", reason="pymatgen is not installed")
+    from janus_md.io import atoms_from_pymatgen
+
+    mixed = core.Structure(core.Lattice.cubic(3), [{"Fe": 0.5, "Ni": 0.5}], [[0, 0, 0]])
+    with pytest.raises(UserError, match="partly occupied"):
+        atoms_from_pymatgen(mixed)
+    assert isinstance(atoms_from_pymatgen(core.Molecule(["H"], [[0, 0, 0]])), Atoms)
