@@ -32,7 +32,7 @@ from janus_training.run import begin_run, refuse_used, write_sample
 from janus_training.sampler import BudgetSampler, Position
 from janus_training.schedule import Clock, Horizon, lr_factor
 
-REPORT_MINUTES = 0.15
+REPORT_MINUTES = 0.2
 """Kept at the end of a run by wall time for the last checkpoint and the report."""
 
 
@@ -89,7 +89,7 @@ def _train(config: Config, data: Data, run: Path, clock: Clock, reporter: Report
         with ema.applied():
             results[:] = predict_frames(model, data.valid, config.batch)
         score = _write_validation(metrics, reporter, config.loss, state.step, clock, results)
-        horizon.reserve = 1.2 * (clock.minutes - begin) + REPORT_MINUTES
+        horizon.reserve = 1.5 * (clock.minutes - begin) + REPORT_MINUTES
         better = score is None or state.best is None or score < state.best
         state.best = score if better else state.best
         save(best=better)
