@@ -1,10 +1,15 @@
 #include "derivatives.h"
 
+#include "recompute.h"
+
 #include <c10/core/AutogradState.h>
 #include <torch/csrc/autograd/autograd.h>
 
 namespace janus {
 namespace {
+
+// Bytes; as for the ASE calculator. Below it memory is no concern and time is.
+constexpr int64_t kRecomputeAbove = int64_t{512} << 20;
 
 // While it lives, backward passes run on the calling thread: only it may use MPI.
 class OneThreadBackward {
@@ -34,14 +39,29 @@ std::vector<torch::Tensor> on_device(const std::vector<torch::Tensor> &tensors, 
   return moved;
 }
 
+// Bytes that a backward pass keeps unless blocks are computed again.
+int64_t activations(const Model &model, const NeighbourTables &tables) {
+  int64_t slots = 0;
+  for (const auto &table : tables.neighbours) slots += table.numel();
+  return slots * model.floats_per_edge() * static_cast<int64_t>(c10::elementSize(model.dtype()));
+}
+
 torch::Tensor energies_of(Model &model, const NeighbourTables &tables, const std::vector<torch::Tensor> &vectors,
                           Halo &halo, const SystemState &state) {
   const auto species = tables.species.to(model.device());
   const auto neighbours = on_device(tables.neighbours, model.device());
-  auto [features, edges, context] = model.start(species, neighbours, vectors, tables.line_counts, state);
+  const bool again = activations(model, tables) > kRecomputeAbove;
+  auto [features, edges, contexts] = model.start(species, neighbours, vectors, tables.line_counts, state);
   for (int64_t index = 0; index < model.manifest().num_blocks; ++index) {
     if (index > 0) features = halo.extend(features);
-    std::tie(features, edges) = model.block(index, features, edges, context);
+    std::vector<torch::Tensor> updated(edges.size());
+    int64_t first = 0;
+    for (size_t b = 0; b < edges.size(); ++b) {
+      std::tie(updated[b], edges[b]) = again ? recomputed_bucket(model, index, first, features, edges[b], contexts[b])
+                                             : model.bucket(index, first, features, edges[b], contexts[b]);
+      first += updated[b].size(0);
+    }
+    features = torch::cat(updated);
   }
   return model.finish(features, species.slice(0, 0, tables.num_owned), state);
 }

@@ -52,22 +52,23 @@ void Model::convert(torch::ScalarType dtype) {
   for (const auto &buffer : module_.named_buffers()) move(buffer.name, buffer.value);
 }
 
-std::tuple<torch::Tensor, c10::IValue, c10::IValue> Model::start(const torch::Tensor &species,
-                                                                 const std::vector<torch::Tensor> &neighbours,
-                                                                 const std::vector<torch::Tensor> &vectors,
-                                                                 const std::vector<int64_t> &line_counts,
-                                                                 const SystemState &state) {
+Start Model::start(const torch::Tensor &species, const std::vector<torch::Tensor> &neighbours,
+                   const std::vector<torch::Tensor> &vectors, const std::vector<int64_t> &line_counts,
+                   const SystemState &state) {
   const auto result = module_.get_method("start")({species, graph_of(species), neighbours, vectors, line_counts,
                                                    state.task, state.charge, state.spin, state.composition});
   const auto &parts = result.toTupleRef().elements();
-  return {parts[0].toTensor(), parts[1], parts[2]};
+  Start start{parts[0].toTensor(), parts[1].toTensorVector(), {}};
+  for (const auto &context : parts[2].toListRef()) start.contexts.push_back(context.toTensorVector());
+  return start;
 }
 
-std::tuple<torch::Tensor, c10::IValue> Model::block(int64_t index, const torch::Tensor &features,
-                                                    const c10::IValue &edges, const c10::IValue &context) {
-  const auto result = module_.get_method("block")({index, features, edges, context});
+std::tuple<torch::Tensor, torch::Tensor> Model::bucket(int64_t index, int64_t first, const torch::Tensor &features,
+                                                       const torch::Tensor &edges,
+                                                       const std::vector<torch::Tensor> &context) {
+  const auto result = module_.get_method("bucket")({index, first, features, edges, context});
   const auto &parts = result.toTupleRef().elements();
-  return {parts[0].toTensor(), parts[1]};
+  return {parts[0].toTensor(), parts[1].toTensor()};
 }
 
 torch::Tensor Model::finish(const torch::Tensor &features, const torch::Tensor &species, const SystemState &state) {

@@ -19,6 +19,12 @@ struct SystemState {
   torch::Tensor composition;  // fraction of each element, float64 [1, elements]
 };
 
+struct Start {
+  torch::Tensor features;
+  std::vector<torch::Tensor> edges;
+  std::vector<std::vector<torch::Tensor>> contexts;
+};
+
 class Model {
  public:
   // From the bytes of a *.janus.pt. `precision` is "single" or "double", or that of the file.
@@ -30,16 +36,19 @@ class Model {
   torch::Device device() const { return device_; }
   torch::ScalarType dtype() const { return dtype_; }
 
-  // Features [N_all, C]; edges and context are handed back to block() as they are.
-  std::tuple<torch::Tensor, c10::IValue, c10::IValue> start(const torch::Tensor &species,
-                                                            const std::vector<torch::Tensor> &neighbours,
-                                                            const std::vector<torch::Tensor> &vectors,
-                                                            const std::vector<int64_t> &line_counts,
-                                                            const SystemState &state);
+  // Numbers that a backward pass through all blocks keeps for each slot of the neighbour tables.
+  int64_t floats_per_edge() const { return module_.attr("floats_per_edge").toInt(); }
 
-  // Features of all rows [N_all, C] -> those of the owned rows [N, C], and new edges.
-  std::tuple<torch::Tensor, c10::IValue> block(int64_t index, const torch::Tensor &features, const c10::IValue &edges,
-                                               const c10::IValue &context);
+  // Features of all rows [N_all, C], of each bucket's edges, and each bucket's context.
+  Start start(const torch::Tensor &species, const std::vector<torch::Tensor> &neighbours,
+              const std::vector<torch::Tensor> &vectors, const std::vector<int64_t> &line_counts,
+              const SystemState &state);
+
+  // Block `index` for the bucket whose rows begin at `first`: from the features of all rows [N_all, C] and of the
+  // bucket's edges, the new ones of the bucket's rows [n, C] and of its edges.
+  std::tuple<torch::Tensor, torch::Tensor> bucket(int64_t index, int64_t first, const torch::Tensor &features,
+                                                  const torch::Tensor &edges,
+                                                  const std::vector<torch::Tensor> &context);
 
   // Energies of the owned rows, eV, float64 [N].
   torch::Tensor finish(const torch::Tensor &features, const torch::Tensor &species, const SystemState &state);

@@ -19,6 +19,8 @@ from lammps_support.runs import (
 )
 from lammps_support.structures import crystal, ethanol, pair_of_clusters, salt, slab, tilted
 
+from janus_md.model import preset
+
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 @pytest.mark.parametrize("structure", [crystal, salt, tilted, slab, ethanol])
@@ -137,3 +139,15 @@ def test_other_name(models: Path, tmp_path: Path) -> None:
     done = run_lammps([*setup(atoms, tmp_path, pair), *REPORT, "run 0"], tmp_path)
     assert done.returncode == 0, done.stdout
     assert_agrees(outcome(tmp_path, done.stdout), in_ase(atoms, models / "double.janus.pt"))
+
+
+@pytest.mark.slow
+def test_blocks_computed_again_where_memory_would_be_large(models: Path, tmp_path: Path) -> None:
+    """One rank is above the bound at which it keeps only inputs of blocks, each of four is below it."""
+    atoms = crystal() * (5, 5, 5)
+    model = models / "double.janus.pt"
+    one, four = (in_lammps(atoms, model, tmp_path / str(n), n) for n in (1, 4))
+    assert preset("tiny").floats_per_edge * 8 * 40 * len(atoms) > 512 * 1024**2
+    assert one.energy == pytest.approx(four.energy, rel=1e-12)
+    np.testing.assert_allclose(one.forces, four.forces, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(one.atom_stresses, four.atom_stresses, rtol=1e-9, atol=1e-9)
