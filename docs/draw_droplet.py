@@ -39,7 +39,7 @@ for index in np.argsort(atoms.positions[:, 2]):
 reach = np.abs(atoms.positions[:, :2]).max() + 1.2
 picture.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
 picture.axis("off")
-picture.set_title("after 0.8 ps in LAMMPS, two ranks", fontsize=10)
+picture.set_title(f"{len(atoms) // 3} molecules moved by LAMMPS", fontsize=10)
 
 calculator = JanusCalculator(folder / "water.janus.pt", device="cpu")
 known, found = [], []
