@@ -29,7 +29,8 @@ Model::Model(const std::string &bytes, const std::string &path, torch::Device de
     std::istringstream stream(bytes);
     module_ = torch::jit::load(stream, torch::kCPU, extra);
   } catch (const std::exception &) {
-    throw UserError(path + " cannot be read: it is truncated, damaged or not an exported model; copy or export it again");
+    throw UserError(path +
+                    " cannot be read: it is truncated, damaged or not an exported model; copy or export it again");
   }
   manifest_ = parse_manifest(extra[kManifestEntry], path);
   // Shapes change at every step: specialised or fused graphs would be compiled again and again.

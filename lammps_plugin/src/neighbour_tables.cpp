@@ -83,10 +83,14 @@ std::vector<Bucket> split(std::vector<Centre> centres, double largest) {
   for (const auto &centre : centres) {
     if (!buckets.empty()) {
       const auto &open = buckets.back();
-      const double padded = static_cast<double>(open.centres.size() + 1) *
-                            Centre::work(std::max(open.width, centre.num_edges), std::max(open.line_width, centre.num_line));
+      const int width = std::max(open.width, centre.num_edges);
+      const int line_width = std::max(open.line_width, centre.num_line);
+      const double padded = static_cast<double>(open.centres.size() + 1) * Centre::work(width, line_width);
       const double padding = padded - used - centre.work();
-      if (padded > largest || padding > std::max(kFreePadding, kLargestPadding * padded)) buckets.emplace_back(), used = 0;
+      if (padded > largest || padding > std::max(kFreePadding, kLargestPadding * padded)) {
+        buckets.emplace_back();
+        used = 0;
+      }
     } else {
       buckets.emplace_back();
     }

@@ -118,11 +118,13 @@ double PairJanus::energy_unit() const {
 
 void PairJanus::init_style() {
   if (!model_) error->all(FLERR, "pair_style janus has no model: give one with pair_coeff");
-  if (!force->newton_pair) error->all(FLERR, "pair_style janus needs 'newton on': forces of ghosts return to their owners");
+  if (!force->newton_pair)
+    error->all(FLERR, "pair_style janus needs 'newton on': forces of ghosts return to their owners");
   if (atom->molecular != Atom::ATOMIC)
     for (int k = 1; k <= 3; ++k)
       if (force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
-        error->all(FLERR, "pair_style janus needs bonded neighbours in its lists: give 'special_bonds lj/coul 1.0 1.0 1.0'");
+        error->all(FLERR, "pair_style janus needs bonded neighbours in its lists: "
+                          "give 'special_bonds lj/coul 1.0 1.0 1.0'");
   scale_ = energy_unit();
   announce_exchange();
   neighbor->add_request(this, NeighConst::REQ_FULL);
@@ -145,7 +147,8 @@ double PairJanus::init_one(int /*i*/, int /*j*/) { return model_->manifest().cut
 void PairJanus::update_state() {
   const auto &manifest = model_->manifest();
   const auto number = torch::TensorOptions().dtype(torch::kFloat64);
-  const auto task = options_.task ? std::find(manifest.tasks.begin(), manifest.tasks.end(), *options_.task) - manifest.tasks.begin() : 0;
+  const auto &tasks = manifest.tasks;
+  const auto task = options_.task ? std::find(tasks.begin(), tasks.end(), *options_.task) - tasks.begin() : 0;
   std::vector<double> counts(manifest.elements.size(), 0.0);
   if (manifest.uses_composition) {
     for (int i = 0; i < atom->nlocal; ++i)
