@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from janus_md.errors import UserError
 from janus_md.graph import GraphBatch
 from janus_md.model.matris import MatRISMoE
+from janus_md.model.recompute import recomputing_forward
 
 RECOMPUTE_ABOVE = 512 * 1024**2
 """Bytes; an evaluation that would keep more than this for its backward pass computes its blocks again instead."""
@@ -96,7 +95,7 @@ def predict(
             composition,
         )
         if derivatives and not training and _activations(model, batch) > RECOMPUTE_ABOVE:
-            rows, features = _recomputing_forward(model, inputs)
+            rows, features = recomputing_forward(model, inputs)
         else:
             rows, features = model(*inputs)
         moments = model.magmoms(features)
@@ -133,28 +132,6 @@ def _activations(model: MatRISMoE | torch.jit.ScriptModule, batch: GraphBatch) -
     """Bytes that a backward pass through all blocks would keep."""
     size = next(iter(model.parameters())).element_size()
     return size * model.floats_per_edge * sum(table.numel() for table in batch.neighbours)
-
-
-def _recomputing_forward(
-    model: MatRISMoE | torch.jit.ScriptModule, inputs: tuple[Any, ...]
-) -> tuple[Tensor, Tensor]:
-    """``model(*inputs)``, keeping between blocks only the features of atoms and edges.
-
-    The backward pass computes each bucket of each block again: about a third more time, and memory that grows with
-    the features of one block instead of everything inside all of them.
-    """
-    species, graph, task = inputs[0], inputs[1], inputs[5]
-    atoms, edges, context = model.start(*inputs)
-    for index in range(model.num_blocks):
-        updated, first = [], 0
-        for place, features in enumerate(edges):
-            new_atoms, edges[place] = checkpoint(
-                model.bucket, index, first, atoms, features, context[place], use_reentrant=False
-            )
-            updated.append(new_atoms)
-            first += features.shape[0]
-        atoms = torch.cat(updated)
-    return model.finish(atoms, species, graph, task), atoms
 
 
 def forces_from(gradients: list[Tensor], neighbours: list[Tensor]) -> Tensor:

@@ -12,7 +12,7 @@ from ase.build import bulk, molecule
 from janus_md.errors import UserError
 from janus_md.export import export_model, load_exported, write
 from janus_md.graph import batch_graphs, build_graph
-from janus_md.model import MatRISMoE, predict, preset
+from janus_md.model import MatRISMoE, derivatives, predict, preset
 
 
 @pytest.fixture
@@ -111,3 +111,20 @@ def test_any_torchscript_file_is_not_a_model(tmp_path) -> None:
     torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), str(path))
     with pytest.raises(UserError, match="is not a Janus-MD model"):
         load_exported(path)
+
+
+def test_large_systems_recompute_the_blocks_of_an_exported_file(
+    model, tmp_path, monkeypatch
+) -> None:
+    path = tmp_path / "m.janus.pt"
+    export_model(model, path, precision="double")
+    salt = bulk("NaCl", "rocksalt", a=5.5, cubic=True).repeat(2)
+    salt.rattle(0.1, seed=0)
+    batch = batch_of(model, salt)
+    kept = predict(model, batch, stress=True)
+    monkeypatch.setattr(derivatives, "RECOMPUTE_ABOVE", 0)
+    potential = load_exported(path)
+    for _ in range(4):
+        again = predict(potential.module, batch, stress=True)
+        np.testing.assert_allclose(again.forces.numpy(), kept.forces.numpy(), atol=1e-10)
+        np.testing.assert_allclose(again.stress.numpy(), kept.stress.numpy(), atol=1e-12)
