@@ -21,7 +21,7 @@ def quickstart(
     ),
     frames: Annotated[int, typer.Option(help="Structures to learn from.", min=8)] = 360,
     minutes: Annotated[float, typer.Option(help="Time to train.", min=0.01)] = 2.5,
-    molecules: Annotated[int, typer.Option(help="Size of the droplet.", min=2)] = 20,
+    molecules: Annotated[int, typer.Option(help="Size of the droplet.", min=2)] = 16,
     steps: Annotated[int, typer.Option(help="Steps of 0.5 fs in LAMMPS.", min=40)] = 1000,
     ranks: Annotated[int, typer.Option(help="Ranks of LAMMPS.", min=1)] = 2,
     settings: Annotated[

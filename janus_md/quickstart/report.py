@@ -38,7 +38,7 @@ def write_report(folder: Path, size: Size, commands: list[str]) -> Path:
     frames = drop.trajectory(folder)
     errors = json.loads((folder / "errors.json").read_text())[0]
     facts = [
-        ("training frames", f"{size.frames} water clusters of 1 to 10 molecules, {METHOD}"),
+        ("training frames", f"{size.frames} water clusters of 1 to 12 molecules, {METHOD}"),
         ("energy error on unseen clusters", f"{errors['energy_mae']:.2f} meV/atom (MAE)"),
         ("force error on unseen clusters", f"{errors['force_mae']:.1f} meV/Å (MAE)"),
         *_engine_facts(folder, calculator, size.ranks),

@@ -84,9 +84,10 @@ def free_atoms() -> list[Atoms]:
 
 
 def sample(wanted: Trajectory) -> list[Atoms]:
-    """Snapshots of a Langevin simulation with GFN2-xTB, every third one shaken and labelled anew.
+    """Snapshots of a Langevin simulation with GFN2-xTB, half of them shaken and labelled anew.
 
-    The shaken ones show the model the repulsive walls that dynamics at these temperatures avoids.
+    The shaken ones show the model the repulsive walls that dynamics at these temperatures avoids;
+    a model that has never seen two molecules too close lets them come there.
     """
     atoms = cluster(wanted.molecules, wanted.seed)
     atoms.calc = gfn2()
@@ -106,8 +107,7 @@ def sample(wanted: Trajectory) -> list[Atoms]:
     while len(frames) < wanted.frames:
         dynamics.run(STEPS_BETWEEN_FRAMES)
         frame = atoms.copy()
-        if len(frames) % 3 == 2:
-            frame.positions += generator.normal(scale=0.06, size=frame.positions.shape)
+        _shake(frame, len(frames), generator)
         frame.calc = gfn2()
         labelled = _labelled(frame)
         if np.abs(labelled.get_forces()).max() < MAX_FORCE:
@@ -115,9 +115,20 @@ def sample(wanted: Trajectory) -> list[Atoms]:
     return frames
 
 
+def _shake(frame: Atoms, number: int, generator: np.random.Generator) -> None:
+    """Of four snapshots leave two, shake the atoms of one, push whole molecules of the other."""
+    if number % 4 == 1:
+        frame.positions += generator.normal(scale=0.06, size=frame.positions.shape)
+    elif number % 4 == 3:
+        # Atoms come as O H H, molecule by molecule. Closer together, and each moved as a whole.
+        centres = frame.positions[::3]
+        pushed = (0.92 * centres - centres) + generator.normal(scale=0.25, size=centres.shape)
+        frame.positions += np.repeat(pushed, 3, axis=0)
+
+
 def plan(frames: int, first_seed: int) -> list[Trajectory]:
-    """Trajectories of clusters of 1 to 10 molecules at 250 to 600 K, ``frames`` snapshots in all."""
-    sizes = (1, 2, 3, 4, 5, 6, 8, 10)
+    """Trajectories of clusters of 1 to 12 molecules at 250 to 600 K, ``frames`` snapshots in all."""
+    sizes = (1, 2, 3, 4, 6, 8, 10, 12)
     temperatures = (300.0, 450.0, 250.0, 600.0, 350.0)
     per_trajectory = max(3, min(12, frames // len(sizes)))
     jobs: list[Trajectory] = []
