@@ -2,8 +2,8 @@
 
 An expert layer is Σ_k g_k·W2_kᵀ·silu(W1_k x + b1_k) over the top-k experts of the element that owns the row and
 the shared experts (g = 1). The gates belong to the element, not to the row, so the sum is one perceptron of k times
-the width: the W1_k stacked, the g_k·W2_k stacked. Training forms these stacks for the elements of the batch; export
-keeps them and drops router and experts.
+the width: the W1_k stacked, the g_k·W2_k stacked. Training sends each row to its experts; export keeps the stacks and
+drops router and experts.
 """
 
 from __future__ import annotations
@@ -108,12 +108,25 @@ class ExpertMLP(nn.Module):
 
     def forward(self, x: Tensor, counts: list[int]) -> Tensor:
         """x: [rows, ..., in] sorted by element; counts: rows of each element. → [rows, ..., out]."""
+        kinds = [self.num_experts, self.num_shared]
+        (w1, shared_w1), (b1, shared_b1), (w2, shared_w2) = (
+            torch.split(weight, kinds) for weight in (self.w1, self.b1, self.w2)
+        )
+        # The shared experts are one perceptron that acts on every row.
+        shared = [weight.flatten(0, 1)[None] for weight in (shared_w1, shared_b1, shared_w2)]
         if self.router is None:
-            w1, b1, w2 = self.merged_weights(torch.zeros(1, dtype=torch.int64))
-            return group_mlp(x, [x.shape[0]], w1, b1, w2)
-        present = [element for element, count in enumerate(counts) if count > 0] or [0]
-        w1, b1, w2 = self.merged_weights(torch.tensor(present, device=x.device))
-        return group_mlp(x, [counts[element] for element in present], w1, b1, w2)
+            return group_mlp(x, [x.shape[0]], *shared)
+        experts, gates = self.router()
+        species = torch.repeat_interleave(torch.tensor(counts, device=x.device))
+        chosen = experts[species].flatten()
+        by_expert = chosen.argsort(stable=True)
+        rows = torch.div(by_expert, experts.shape[1], rounding_mode="floor")
+        loads = torch.bincount(chosen, minlength=self.num_experts).tolist()
+        routed = group_mlp(x.index_select(0, rows), loads, w1, b1, w2)
+        weights = gates[species].flatten()[by_expert].view(-1, *[1] * (x.dim() - 1))
+        start = group_mlp(x, [x.shape[0]], *shared) if self.num_shared else routed.new_zeros(())
+        start = start.expand(*x.shape[:-1], routed.shape[-1])
+        return start.index_add(0, rows, routed * weights)
 
     def merge(self, species: Tensor) -> MergedMLP:
         """The same function of the elements ``species`` as stacked perceptrons, exact to rounding."""
