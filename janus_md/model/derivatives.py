@@ -82,7 +82,9 @@ def predict(
     composition = composition_of(species, batch.graph, batch.num_graphs, len(known))
     derivatives = forces or stress
     vectors = [v.detach().requires_grad_(derivatives) for v in batch.vectors]
-    with torch.set_grad_enabled(training or derivatives):
+    # An exported model's shapes change from call to call, so specialising on them would only cost time.
+    plain = torch.jit.optimized_execution(False)
+    with torch.set_grad_enabled(training or derivatives), plain:
         inputs = (
             species,
             batch.graph,

@@ -44,7 +44,7 @@ def test_exported_file_gives_the_models_numbers(model, tmp_path, precision, boun
     salt.rattle(0.1, seed=0)
     batch = batch_of(model, salt, molecule("H2O"))
     expected = predict(model, batch)
-    for _ in range(4):  # TorchScript specialises after its first calls
+    for _ in range(4):  # TorchScript may specialise after its first calls
         found = predict(potential.module, batch)
         np.testing.assert_allclose(found.energies.numpy(), expected.energies.numpy(), atol=bound)
         np.testing.assert_allclose(found.forces.numpy(), expected.forces.numpy(), atol=bound)
