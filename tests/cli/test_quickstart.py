@@ -45,8 +45,8 @@ def test_the_whole_path(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     lines: list[str] = []
     size = Size(
-        frames=24, test_frames=8, train_minutes=0.2, molecules=4, warm_steps=20, free_steps=40,
-        settings=("model.preset=tiny",),
+        frames=24, test_frames=8, molecules=4, warm_steps=20, free_steps=40,
+        settings=("model.preset=tiny", "train.max_minutes=null", "train.steps=150"),
     )  # fmt: skip
     report = run_quickstart(folder, size, lines.append)
     page = report.read_text()
