@@ -1,4 +1,7 @@
-"""Relaxation through ASE: L-BFGS on positions, and on the cell through its Frechet filter."""
+"""Relaxation through ASE: FIRE on positions, and on the cell through its Frechet filter.
+
+FIRE goes downhill whatever the curvature; ASE's L-BFGS, which takes no line search, can climb to a saddle.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.filters import FrechetCellFilter
-from ase.optimize import LBFGS
+from ase.optimize import FIRE
 
 from janus_md.errors import UserError
 
@@ -43,7 +46,7 @@ def relax(
         )
     moved = atoms.copy()
     moved.calc = atoms.calc
-    optimiser = LBFGS(FrechetCellFilter(moved) if cell else moved, logfile=None)
+    optimiser = FIRE(FrechetCellFilter(moved) if cell else moved, logfile=None)
     if report is not None:
         optimiser.attach(_reporter(optimiser, moved, report), interval=1)
     converged = bool(optimiser.run(fmax=fmax, steps=steps))
@@ -51,7 +54,7 @@ def relax(
     return Relaxed(moved, converged, optimiser.nsteps, float(moved.get_potential_energy()), largest)
 
 
-def _reporter(optimiser: LBFGS, atoms: Atoms, report: Callable[[str], None]) -> Callable[[], None]:
+def _reporter(optimiser: FIRE, atoms: Atoms, report: Callable[[str], None]) -> Callable[[], None]:
     def write() -> None:
         if optimiser.nsteps % 10 == 0:
             largest = np.linalg.norm(atoms.get_forces(), axis=1).max()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import nn
 
 from janus_md.errors import UserError
 
@@ -36,8 +38,17 @@ class Manifest(BaseModel):
     uses_spin: bool
     uses_composition: bool
     checkpoint_sha256: str
+    weights_crc32: int
     versions: dict[str, str]
     minimum_plugin_version: str = "0.1.0"
+
+
+def weights_crc32(module: nn.Module) -> int:
+    """CRC-32 of all parameters and buffers, in the order of their names; the plugin computes the same."""
+    checksum = 0
+    for _, value in sorted(module.state_dict().items()):
+        checksum = zlib.crc32(value.detach().cpu().contiguous().numpy().tobytes(), checksum)
+    return checksum
 
 
 def read_manifest(text: str, path: Path) -> Manifest:

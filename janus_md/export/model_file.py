@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from janus_md.errors import UserError
-from janus_md.export.manifest import ENTRY, Manifest, read_manifest
+from janus_md.export.manifest import ENTRY, Manifest, read_manifest, weights_crc32
 
 
 @dataclass(frozen=True)
@@ -37,4 +37,6 @@ def load_exported(path: str | Path, device: str | torch.device = "cpu") -> Poten
         ) from None
     text = extra[ENTRY]
     manifest = read_manifest(text.decode() if isinstance(text, bytes) else text, path)
+    if weights_crc32(module) != manifest.weights_crc32:
+        raise UserError(f"the weights in {path} are damaged: copy or export the file again")
     return Potential(module=module.eval(), manifest=manifest)

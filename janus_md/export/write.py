@@ -18,7 +18,7 @@ from torch import nn
 
 import janus_md
 from janus_md.errors import UserError, nearest
-from janus_md.export.manifest import ENTRY, Manifest
+from janus_md.export.manifest import ENTRY, Manifest, weights_crc32
 from janus_md.export.model_file import load_exported
 from janus_md.graph import batch_graphs, build_graph
 from janus_md.model import MatRISMoE, predict
@@ -96,10 +96,18 @@ def export_model(
     try:
         torch.jit.save(scripted, temporary, _extra_files={ENTRY: manifest.model_dump_json()})
         _check(model, Path(temporary), manifest, _suitable(frames, manifest.elements))
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files for their owner alone
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
     return manifest
+
+
+def _umask() -> int:
+    """The process's mask; there is no way to read it but to set it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _describe(model: MatRISMoE, merged: MatRISMoE, precision: str) -> Manifest:
@@ -119,6 +127,7 @@ def _describe(model: MatRISMoE, merged: MatRISMoE, precision: str) -> Manifest:
         uses_spin=config.spin,
         uses_composition=config.composition,
         checkpoint_sha256=_hash(model),
+        weights_crc32=weights_crc32(merged),
         versions={"janus_md": janus_md.__version__, "torch": str(torch.__version__)},
     )
 

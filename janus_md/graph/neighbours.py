@@ -104,7 +104,8 @@ def check_geometry(atoms: ase.Atoms) -> None:
             f"the structure {atoms.get_chemical_formula()} has a position or cell vector that is not "
             "finite: check the file it came from"
         )
-    if atoms.pbc.any() and abs(np.linalg.det(complete_cell(cell))) < 1e-8:
+    flat = (np.linalg.norm(cell, axis=1)[atoms.pbc] < 1e-8).any()
+    if flat or (atoms.pbc.any() and abs(np.linalg.det(complete_cell(cell))) < 1e-8):
         raise UserError(
             f"the periodic structure {atoms.get_chemical_formula()} has a cell without volume: "
             "give it three independent cell vectors or set pbc to False"

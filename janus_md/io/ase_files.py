@@ -16,6 +16,8 @@ from janus_md.io.frames import Frame
 def read_ase_file(path: Path, keys: LabelKeys | None = None, task: str = "") -> Iterator[Frame]:
     """Frames of one file, one at a time, numbered from 0."""
     index = 0
+    if path.is_file() and path.stat().st_size == 0:
+        raise UserError(f"{path} is empty: it holds no structure")
     try:
         stream = ase.io.iread(str(path), index=":", do_not_split_by_at_sign=True)
         for atoms in stream:

@@ -57,7 +57,7 @@ def run_quickstart(folder: Path, size: Size, say: Say) -> Path:
     ase.io.write(folder / "droplet.extxyz", droplet)
     shell.run(
         "relax", "droplet.extxyz", "-m", "water.janus.pt", "-o", "relaxed.extxyz",
-        "--fmax", "0.1", "--steps", "60",
+        "--fmax", "0.1", "--steps", "200",
     )  # fmt: skip
     say(f"6/7  molecular dynamics of the droplet in LAMMPS on {size.ranks} ranks")
     relaxed = ase.io.read(folder / "relaxed.extxyz")
@@ -119,4 +119,6 @@ class _Shell:
         environment = {"OMP_NUM_THREADS": "1", **os.environ}
         code = subprocess.run(command, cwd=self._folder, env=environment, check=False).returncode
         if code != 0:
-            raise UserError(f"the step '{line}' failed with code {code}: its message is above")
+            raise UserError(
+                f"the step '{line}' failed with code {code}: its message is above, that of LAMMPS in log.lammps"
+            )

@@ -55,6 +55,7 @@ Manifest parse_manifest(const std::string &text, const std::string &path) {
     content.at("dtype").get_to(manifest.dtype);
     content.at("num_blocks").get_to(manifest.num_blocks);
     content.at("feature_width").get_to(manifest.feature_width);
+    content.at("weights_crc32").get_to(manifest.weights_crc32);
     content.at("uses_charge").get_to(manifest.uses_charge);
     content.at("uses_spin").get_to(manifest.uses_spin);
     content.at("uses_composition").get_to(manifest.uses_composition);

@@ -14,6 +14,7 @@ struct Manifest {
   std::vector<std::string> tasks;
   std::string dtype;  // "float32" or "float64"
   int64_t num_blocks = 0;
+  uint32_t weights_crc32 = 0;  // of all parameters and buffers, in the order of their names
   int64_t feature_width = 0;  // numbers an atom sends in an exchange
   bool uses_charge = false;
   bool uses_spin = false;

@@ -4,6 +4,8 @@
 
 #include <torch/csrc/jit/python/update_graph_executor_opt.h>
 
+#include <array>
+#include <map>
 #include <sstream>
 #include <unordered_map>
 
@@ -16,6 +18,33 @@ constexpr const char *kManifestEntry = "manifest.json";
 constexpr const char *kExactBuffer = "references.table";
 
 bool ends_with(const std::string &text, const std::string &end) { return text.ends_with(end); }
+
+// CRC-32 of zlib and of Python's zlib.crc32.
+uint32_t crc32(const uint8_t *bytes, size_t count, uint32_t checksum) {
+  static const auto table = [] {
+    std::array<uint32_t, 256> entries{};
+    for (uint32_t i = 0; i < 256; ++i) {
+      entries[i] = i;
+      for (int bit = 0; bit < 8; ++bit) entries[i] = (entries[i] >> 1) ^ ((entries[i] & 1) ? 0xEDB88320u : 0u);
+    }
+    return entries;
+  }();
+  checksum = ~checksum;
+  for (size_t i = 0; i < count; ++i) checksum = table[(checksum ^ bytes[i]) & 0xFF] ^ (checksum >> 8);
+  return ~checksum;
+}
+
+uint32_t weights_crc32(const torch::jit::Module &module) {
+  std::map<std::string, torch::Tensor> weights;
+  for (const auto &parameter : module.named_parameters()) weights[parameter.name] = parameter.value;
+  for (const auto &buffer : module.named_buffers()) weights[buffer.name] = buffer.value;
+  uint32_t checksum = 0;
+  for (const auto &[name, value] : weights) {
+    const auto bytes = value.contiguous();
+    checksum = crc32(static_cast<const uint8_t *>(bytes.data_ptr()), bytes.nbytes(), checksum);
+  }
+  return checksum;
+}
 
 torch::Tensor graph_of(const torch::Tensor &species) { return torch::zeros_like(species); }
 
@@ -33,6 +62,8 @@ Model::Model(const std::string &bytes, const std::string &path, torch::Device de
                     " cannot be read: it is truncated, damaged or not an exported model; copy or export it again");
   }
   manifest_ = parse_manifest(extra[kManifestEntry], path);
+  if (weights_crc32(module_) != manifest_.weights_crc32)
+    throw UserError("the weights in " + path + " are damaged: copy or export the file again");
   // Shapes change at every step: specialised or fused graphs would be compiled again and again.
   torch::jit::setGraphExecutorOptimize(false);
   module_.eval();

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -128,3 +130,23 @@ def test_large_systems_recompute_the_blocks_of_an_exported_file(
         again = predict(potential.module, batch, stress=True)
         np.testing.assert_allclose(again.forces.numpy(), kept.forces.numpy(), atol=1e-10)
         np.testing.assert_allclose(again.stress.numpy(), kept.stress.numpy(), atol=1e-12)
+
+
+def test_flipped_bits_in_the_weights_are_noticed(model, tmp_path) -> None:
+    path = tmp_path / "m.janus.pt"
+    export_model(model, path)
+    content = bytearray(path.read_bytes())
+    name = next(n for n in zipfile.ZipFile(path).namelist() if re.search(r"/data/\d+$", n))
+    weights = zipfile.ZipFile(path).read(name)
+    place = content.index(weights)
+    content[place] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"the weights in .*m\.janus\.pt are damaged"):
+        load_exported(path)
+
+
+def test_others_may_read_an_exported_file(model, tmp_path) -> None:
+    path = tmp_path / "m.janus.pt"
+    export_model(model, path)
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode

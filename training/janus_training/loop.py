@@ -130,6 +130,8 @@ def _train(config: Config, data: Data, run: Path, clock: Clock, reporter: Report
             raise UserError(
                 f"{run} was interrupted at step {state.step}; continue it with --resume"
             )
+        if state.step == 0:
+            raise UserError(f"{run} had no time for a single step; raise train.max_minutes")
         validate()
     reporter.say(f"{run}: {state.step} steps in {clock.minutes:.1f} min; writing report.html")
     with ema.applied():
