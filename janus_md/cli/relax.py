@@ -25,7 +25,7 @@ def relax(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Relax with L-BFGS and write the result; the energy and the largest force are printed."""
+    """Relax with FIRE and write the result; the energy and the largest force are printed."""
     refuse_existing(output, force)
     from janus_md.io.structures import check_writable_format, read_structure, write_structure
 
