@@ -1,4 +1,7 @@
-"""NVE with a float32 model on float64 geometry: drift below 1 µeV/atom/ps."""
+"""NVE with a float32 model on float64 geometry: drift below 1 µeV/atom/ps.
+
+``benchmarks/lammps/conservation.py`` measures 20 ps with a model trained on real data.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from janus_md.export import export_model
 
 
 @pytest.mark.slow
-def test_no_drift_over_twenty_picoseconds(trained_models, tmp_path) -> None:
+def test_no_drift_over_five_picoseconds(trained_models, tmp_path) -> None:
     path = tmp_path / "model.janus.pt"
     export_model(trained_models["trained-moe"], path, ["Na", "Cl"], precision="single")
     atoms = bulk("NaCl", "rocksalt", a=5.5, cubic=True)
@@ -30,6 +33,6 @@ def test_no_drift_over_twenty_picoseconds(trained_models, tmp_path) -> None:
         energies.append(atoms.get_total_energy() / len(atoms))
 
     dynamics.attach(record, interval=20)
-    dynamics.run(40_000)
+    dynamics.run(10_000)
     drift = np.polyfit(times, energies, 1)[0]
     assert abs(drift) < 1e-6
