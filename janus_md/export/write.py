@@ -138,7 +138,7 @@ def active_parameters(model: MatRISMoE) -> int:
     for module in model.modules():
         if isinstance(module, ExpertMLP) and module.router is not None:
             idle = module.num_experts - module.router.top_k
-            total -= idle * sum(w[0].numel() for w in (module.w1, module.b1, module.w2))
+            total -= idle * sum(w[0].numel() for w in (module.w1, module.w2))
     return total
 
 

@@ -56,14 +56,14 @@ class AtomAttention(nn.Module):
         radial: Tensor,
         envelope: Tensor,
         directions: Tensor,
-        counts: list[int],
+        counts: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """
         Args:
             atoms: features of the centres, [n, C]. all_atoms: what neighbours index, [N, C].
             edges: [n, K, D]. neighbours: rows of all_atoms, [n, K].
             radial: radial basis times envelope, [n, K, R]. envelope: [n, K]. directions: Y_lm, [n, K, 16].
-            counts: centres of each element.
+            counts: centres of each element, int64 on the CPU.
 
         Returns:
             Updates of the atoms, [n, C], and of the edges, [n, K, D].

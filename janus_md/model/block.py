@@ -51,10 +51,9 @@ class Block(nn.Module):
             near, far = torch.split(edges, [slots, edges.shape[1] - slots], dim=1)
             near = near + self.line(near, line_radial, line_envelope, angles)
             edges = torch.cat([near, far], dim=1)
-        elements: list[int] = counts.tolist()
         atom_update, edge_update = self.attention(
-            atoms, all_atoms, edges, neighbours, radial, envelope, directions, elements
+            atoms, all_atoms, edges, neighbours, radial, envelope, directions, counts
         )
         atoms = atoms + atom_update
-        atoms = atoms + self.experts(self.norm(atoms), elements)
+        atoms = atoms + self.experts(self.norm(atoms), counts)
         return atoms, edges + edge_update

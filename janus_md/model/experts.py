@@ -1,6 +1,6 @@
 """Mixtures of experts routed by element, and their exact merging.
 
-An expert layer is Σ_k g_k·W2_kᵀ·silu(W1_k x + b1_k) over the top-k experts of the element that owns the row and
+An expert layer is Σ_k g_k·W2_k·silu(W1_k x) over the top-k experts of the element that owns the row and
 the shared experts (g = 1). The gates belong to the element, not to the row, so the sum is one perceptron of k times
 the width: the W1_k stacked, the g_k·W2_k stacked. Training sends each row to its experts; export keeps the stacks and
 drops router and experts.
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from janus_md.ops import group_mlp
+from janus_md.ops import expert_contract, expert_expand, group_mlp
 
 
 class ElementRouter(nn.Module):
@@ -32,21 +32,21 @@ class ElementRouter(nn.Module):
 
 
 class MergedMLP(nn.Module):
-    """One perceptron per element: an expert layer without router or experts. Also a dense layer (one group)."""
+    """One perceptron per element: an expert layer without router or experts."""
 
-    def __init__(self, w1: Tensor, b1: Tensor, w2: Tensor) -> None:
-        """w1: [G, hidden, in], b1: [G, hidden], w2: [G, hidden, out]."""
+    def __init__(self, w1: Tensor, w2: Tensor) -> None:
+        """w1: [G, in, hidden], w2: [G, hidden, out]."""
         super().__init__()
         self.w1 = nn.Parameter(w1)
-        self.b1 = nn.Parameter(b1)
         self.w2 = nn.Parameter(w2)
         self.single = w1.shape[0] == 1
 
-    def forward(self, x: Tensor, counts: list[int]) -> Tensor:
-        """x: [rows, ..., in] sorted by element; counts: rows of each element. → [rows, ..., out]."""
+    def forward(self, x: Tensor, counts: Tensor) -> Tensor:
+        """x: [rows, ..., in] sorted by element; counts: rows of each element, on the CPU. → [rows, ..., out]."""
         if self.single:
-            counts = [x.shape[0]]
-        return group_mlp(x, counts, self.w1, self.b1, self.w2)
+            return group_mlp(x, [x.shape[0]], self.w1, self.w2)
+        rows: list[int] = counts.tolist()
+        return group_mlp(x, rows, self.w1, self.w2)
 
 
 class ExpertMLP(nn.Module):
@@ -69,8 +69,7 @@ class ExpertMLP(nn.Module):
         self.num_experts = num_experts
         self.num_shared = num_shared
         total = num_experts + num_shared
-        self.w1 = nn.Parameter(torch.randn(total, hidden, in_width) / math.sqrt(in_width))
-        self.b1 = nn.Parameter(torch.zeros(total, hidden))
+        self.w1 = nn.Parameter(torch.randn(total, in_width, hidden) / math.sqrt(in_width))
         # Gates near 1/k shrink the variance of the routed sum by k; this puts the layer's output at unit size.
         active = (1 if num_experts else 0) + num_shared
         spread = torch.full((total, 1, 1), 1.0)
@@ -94,39 +93,36 @@ class ExpertMLP(nn.Module):
             torch.cat([gates, ones.expand(rows, -1)], dim=1),
         )
 
-    def merged_weights(self, species: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """w1 [G, k·hidden, in], b1 [G, k·hidden], w2 [G, k·hidden, out] of the elements ``species`` [G]."""
+    def merged_weights(self, species: Tensor) -> tuple[Tensor, Tensor]:
+        """w1 [G, in, k·hidden], w2 [G, k·hidden, out] of the elements ``species`` [G]."""
         experts, gates = self.routing()
         if self.router is not None:
             experts, gates = experts[species], gates[species]
-        groups = experts.shape[0]
-        flat = experts.flatten()
-        w1 = self.w1[flat].view(groups, -1, self.w1.shape[2])
-        b1 = self.b1[flat].view(groups, -1)
-        w2 = (self.w2[flat] * gates.reshape(-1, 1, 1)).view(groups, -1, self.w2.shape[2])
-        return w1, b1, w2
+        groups, active = experts.shape
+        w1 = self.w1[experts].transpose(1, 2).reshape(groups, self.w1.shape[1], -1)
+        w2 = self.w2[experts] * gates.view(groups, active, 1, 1)
+        return w1, w2.view(groups, -1, self.w2.shape[2])
 
-    def forward(self, x: Tensor, counts: list[int]) -> Tensor:
-        """x: [rows, ..., in] sorted by element; counts: rows of each element. → [rows, ..., out]."""
-        kinds = [self.num_experts, self.num_shared]
-        (w1, shared_w1), (b1, shared_b1), (w2, shared_w2) = (
-            torch.split(weight, kinds) for weight in (self.w1, self.b1, self.w2)
-        )
-        # The shared experts are one perceptron that acts on every row.
-        shared = [weight.flatten(0, 1)[None] for weight in (shared_w1, shared_b1, shared_w2)]
+    def forward(self, x: Tensor, counts: Tensor) -> Tensor:
+        """x: [rows, in] or [rows, slots, in] sorted by element; counts: rows of each element. → the same with out."""
+        out = self._shared(x) if self.num_shared else None
         if self.router is None:
-            return group_mlp(x, [x.shape[0]], *shared)
-        experts, gates = self.router()
-        species = torch.repeat_interleave(torch.tensor(counts, device=x.device))
-        chosen = experts[species].flatten()
-        by_expert = chosen.argsort(stable=True)
-        rows = torch.div(by_expert, experts.shape[1], rounding_mode="floor")
-        loads = torch.bincount(chosen, minlength=self.num_experts).tolist()
-        routed = group_mlp(x.index_select(0, rows), loads, w1, b1, w2)
-        weights = gates[species].flatten()[by_expert].view(-1, *[1] * (x.dim() - 1))
-        start = group_mlp(x, [x.shape[0]], *shared) if self.num_shared else routed.new_zeros(())
-        start = start.expand(*x.shape[:-1], routed.shape[-1])
-        return start.index_add(0, rows, routed * weights)
+            assert out is not None
+            return out
+        chosen, gates = self.router()
+        species = torch.repeat_interleave(counts.to(x.device), output_size=x.shape[0])
+        experts = chosen[species]
+        tokens = x if x.dim() == 3 else x.unsqueeze(1)
+        hidden = F.silu(expert_expand(tokens, self.w1, experts))
+        hidden = hidden * gates[species].unsqueeze(-1).unsqueeze(-1)
+        routed = expert_contract(hidden, self.w2, experts).view(*x.shape[:-1], -1)
+        return routed if out is None else out + routed
+
+    def _shared(self, x: Tensor) -> Tensor:
+        """The shared experts are one perceptron that acts on every row."""
+        w1 = self.w1[self.num_experts :].transpose(0, 1).flatten(1)
+        w2 = self.w2[self.num_experts :].flatten(0, 1)
+        return torch.matmul(F.silu(torch.matmul(x, w1)), w2)
 
     def merge(self, species: Tensor) -> MergedMLP:
         """The same function of the elements ``species`` as stacked perceptrons, exact to rounding."""

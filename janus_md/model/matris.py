@@ -73,7 +73,8 @@ class MatRISMoE(nn.Module):
         first = 0
         for bucket, table in enumerate(neighbours):
             own = species[first : first + table.shape[0]]
-            counts = torch.bincount(own, minlength=self.num_elements).cpu()
+            ones = torch.ones_like(own)
+            counts = own.new_zeros(self.num_elements).scatter_add(0, own, ones).cpu()
             features, shared = self.geometry(
                 vectors[bucket].to(atoms.dtype), table, counts, line_counts[bucket]
             )

@@ -1,0 +1,138 @@
+"""Products of rows with the weights of the experts their atom is routed to.
+
+Three operators that are each other's derivatives, so every order of derivative is made of them:
+
+    expand    y[n, j] = x[n] @ w[e(n, j)]
+    contract  y[n] = Σ_j h[n, j] @ w[e(n, j)]
+    outer     w[e] = Σ_{n, j: e(n, j) = e} x[n]ᵀ h[n, j]
+
+with e(n, j) the j-th expert of atom n. They are registered with ``torch.library``, so compiled and exported graphs keep
+them, and they gather rows inside: no copy of the tokens per expert outlives a product.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@torch.library.custom_op("janus::expert_expand", mutates_args=())
+def expert_expand(x: Tensor, weights: Tensor, experts: Tensor) -> Tensor:
+    """Each row times the weights of each of its experts.
+
+    Args:
+        x: [n, K, in]. weights: [E, in, out]. experts: int64 [n, k].
+
+    Returns:
+        [n, k, K, out].
+    """
+    rows, active = experts.shape
+    order, loads = _by_expert(experts, weights.shape[0])
+    taken = x.index_select(0, order // active)
+    found = _products(taken, weights, loads)
+    return torch.empty_like(found).index_copy_(0, order, found).view(rows, active, *found.shape[1:])
+
+
+@torch.library.custom_op("janus::expert_contract", mutates_args=())
+def expert_contract(h: Tensor, weights: Tensor, experts: Tensor) -> Tensor:
+    """Sum over a row's experts of what they make of their hidden features.
+
+    Args:
+        h: [n, k, K, in]. weights: [E, in, out]. experts: int64 [n, k].
+
+    Returns:
+        [n, K, out].
+    """
+    rows, active = experts.shape
+    order, loads = _by_expert(experts, weights.shape[0])
+    found = _products(h.flatten(0, 1).index_select(0, order), weights, loads)
+    back = torch.empty_like(order)
+    back[order] = torch.arange(len(order), device=order.device)
+    # Rows are put back before they are summed, so the order of the sum does not depend on the other rows.
+    return found.index_select(0, back).view(rows, active, *found.shape[1:]).sum(1)
+
+
+@torch.library.custom_op("janus::expert_outer", mutates_args=())
+def expert_outer(x: Tensor, h: Tensor, experts: Tensor, num_experts: int) -> Tensor:
+    """Outer products summed over the rows of each expert.
+
+    Args:
+        x: [n, K, in]. h: [n, k, K, out]. experts: int64 [n, k].
+
+    Returns:
+        [num_experts, in, out].
+    """
+    order, loads = _by_expert(experts, num_experts)
+    left = x.index_select(0, order // experts.shape[1])
+    right = h.flatten(0, 1).index_select(0, order)
+    y = x.new_zeros(num_experts, x.shape[2], h.shape[3])
+    for expert, (a, b) in enumerate(zip(left.split(loads), right.split(loads), strict=True)):
+        if loads[expert]:
+            torch.mm(a.flatten(0, 1).t(), b.flatten(0, 1), out=y[expert])
+    return y
+
+
+def _by_expert(experts: Tensor, num_experts: int) -> tuple[Tensor, list[int]]:
+    """Places of the flattened table [n·k] sorted by expert, and how many each expert has."""
+    flat = experts.flatten()
+    return flat.argsort(stable=True), torch.bincount(flat, minlength=num_experts).tolist()
+
+
+def _products(rows: Tensor, weights: Tensor, loads: list[int]) -> Tensor:
+    """Rows sorted by expert times their expert's weights: [n·k, K, in] → [n·k, K, out]."""
+    y = rows.new_empty(*rows.shape[:2], weights.shape[2])
+    parts = zip(rows.split(loads), y.split(loads), strict=True)
+    for expert, (taken, out) in enumerate(parts):
+        if loads[expert]:
+            torch.mm(taken.flatten(0, 1), weights[expert], out=out.flatten(0, 1))
+    return y
+
+
+@expert_expand.register_fake
+def _(x: Tensor, weights: Tensor, experts: Tensor) -> Tensor:
+    return x.new_empty(*experts.shape, x.shape[1], weights.shape[2])
+
+
+@expert_contract.register_fake
+def _(h: Tensor, weights: Tensor, experts: Tensor) -> Tensor:
+    return h.new_empty(h.shape[0], h.shape[2], weights.shape[2])
+
+
+@expert_outer.register_fake
+def _(x: Tensor, h: Tensor, experts: Tensor, num_experts: int) -> Tensor:
+    return x.new_empty(num_experts, x.shape[2], h.shape[3])
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:3])
+    ctx.needed = ctx.needs_input_grad[:2]
+
+
+def _expand_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    x, weights, experts = ctx.saved_tensors
+    dx = expert_contract(g, weights.transpose(1, 2), experts) if ctx.needed[0] else None
+    dw = expert_outer(x, g, experts, weights.shape[0]) if ctx.needed[1] else None
+    return dx, dw, None
+
+
+def _contract_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    h, weights, experts = ctx.saved_tensors
+    dh = expert_expand(g, weights.transpose(1, 2), experts) if ctx.needed[0] else None
+    dw = (
+        expert_outer(g, h, experts, weights.shape[0]).transpose(1, 2) if ctx.needed[1] else None
+    )
+    return dh, dw, None
+
+
+def _outer_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    x, h, experts = ctx.saved_tensors
+    dx = expert_contract(h, g.transpose(1, 2), experts) if ctx.needed[0] else None
+    dh = expert_expand(x, g, experts) if ctx.needed[1] else None
+    return dx, dh, None, None
+
+
+expert_expand.register_autograd(_expand_backward, setup_context=_save)
+expert_contract.register_autograd(_contract_backward, setup_context=_save)
+expert_outer.register_autograd(_outer_backward, setup_context=_save)

@@ -1,0 +1,61 @@
+"""The expert products are each other's derivatives, to second order, eagerly and traced."""
+
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+
+from janus_md.ops import expert_contract, expert_expand, expert_outer
+
+NUM_EXPERTS = 4
+
+
+@pytest.fixture
+def experts():
+    """Two experts a row; expert 3 has none."""
+    return torch.tensor([[0, 2], [2, 1], [1, 0], [0, 2], [2, 0]])
+
+
+def leaf(*shape):
+    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+def cases(experts):
+    rows, active = experts.shape
+    x, h = leaf(rows, 3, 4), leaf(rows, active, 3, 5)
+    return {
+        "expand": (lambda x, w: expert_expand(x, w, experts), (x, leaf(NUM_EXPERTS, 4, 5))),
+        "contract": (lambda h, w: expert_contract(h, w, experts), (h, leaf(NUM_EXPERTS, 5, 4))),
+        "outer": (lambda x, h: expert_outer(x, h, experts, NUM_EXPERTS), (x, h)),
+    }
+
+
+@pytest.mark.parametrize("name", ["expand", "contract", "outer"])
+def test_first_and_second_derivatives(name, experts):
+    torch.manual_seed(0)
+    function, inputs = cases(experts)[name]
+    assert gradcheck(function, inputs)
+    assert gradgradcheck(function, inputs)
+
+
+@pytest.mark.parametrize("name", ["expand", "contract", "outer"])
+def test_agrees_with_weights_gathered_per_row(name, experts):
+    torch.manual_seed(1)
+    function, inputs = cases(experts)[name]
+    first, second = inputs
+    expected = {
+        "expand": lambda: torch.einsum("nki,njio->njko", first, second[experts]),
+        "contract": lambda: torch.einsum("njkh,njho->nko", first, second[experts]),
+        "outer": lambda: torch.zeros(NUM_EXPERTS, 4, 5, dtype=torch.float64).index_add(
+            0, experts.flatten(), torch.einsum("nki,njko->njio", first, second).flatten(0, 1)
+        ),
+    }[name]()
+    torch.testing.assert_close(function(*inputs), expected)
+
+
+@pytest.mark.parametrize("name", ["expand", "contract", "outer"])
+def test_registration(name, experts):
+    """Schema, fake shapes and dispatch, as torch.library itself checks them."""
+    operator = {"expand": expert_expand, "contract": expert_contract, "outer": expert_outer}[name]
+    inputs = cases(experts)[name][1]
+    extra = (experts, NUM_EXPERTS) if name == "outer" else (experts,)
+    torch.library.opcheck(operator, (*inputs, *extra))
