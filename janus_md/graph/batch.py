@@ -7,7 +7,7 @@ numbers of neighbours share a table (a bucket), which bounds the padding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -86,10 +86,13 @@ def batch_graphs(
     task: Sequence[int] | None = None,
     charge: Sequence[float] | None = None,
     spin: Sequence[float] | None = None,
+    split: Callable[[np.ndarray, np.ndarray], list[np.ndarray]] | None = None,
 ) -> GraphBatch:
     """Put graphs side by side; periodic, partly periodic and isolated ones may be mixed.
 
     ``task``, ``charge`` (e) and ``spin`` (multiplicity) are one value a graph; zero where left out.
+    ``split`` makes the buckets from neighbour counts and atomic numbers: :func:`split_by_width` (None) for the
+    least padding, :func:`keep_together` for one table.
     """
     sizes = np.array([graph.num_atoms for graph in graphs], dtype=np.int64)
     first_atom = np.concatenate(([0], np.cumsum(sizes)))
@@ -103,7 +106,7 @@ def batch_graphs(
     vectors = np.concatenate([graph.vectors for graph in graphs])
     num_line = np.concatenate([graph.num_line for graph in graphs])
 
-    buckets = _split_by_width(counts, numbers)
+    buckets = (split or split_by_width)(counts, numbers)
     order = np.concatenate(buckets)
     row_of_atom = np.empty_like(order)
     row_of_atom[order] = np.arange(len(order))
@@ -140,7 +143,7 @@ def batch_graphs(
     )
 
 
-def _split_by_width(counts: np.ndarray, numbers: np.ndarray) -> list[np.ndarray]:
+def split_by_width(counts: np.ndarray, numbers: np.ndarray) -> list[np.ndarray]:
     """Atoms of similar neighbour count together, each bucket sorted by atomic number."""
     by_count = np.argsort(-counts, kind="stable")
     buckets = []
@@ -158,3 +161,8 @@ def _split_by_width(counts: np.ndarray, numbers: np.ndarray) -> list[np.ndarray]
         buckets.append(rows[np.argsort(numbers[rows], kind="stable")])
         begin = end
     return buckets or [np.zeros(0, dtype=np.int64)]
+
+
+def keep_together(counts: np.ndarray, numbers: np.ndarray) -> list[np.ndarray]:
+    """All atoms in one bucket, sorted by atomic number: what a compiled step takes."""
+    return [np.argsort(numbers, kind="stable")]

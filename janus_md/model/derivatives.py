@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,17 +62,45 @@ def composition_of(species: Tensor, graph: Tensor, num_graphs: int, num_elements
     return counts / counts.sum(1, keepdim=True).clamp(min=1.0)
 
 
+class Inputs(NamedTuple):
+    """Arguments of :meth:`MatRISMoE.forward`."""
+
+    species: Tensor
+    graph: Tensor
+    neighbours: list[Tensor]
+    vectors: list[Tensor]
+    line_counts: list[int]
+    task: Tensor
+    charge: Tensor
+    spin: Tensor
+    composition: Tensor
+
+
+class Derivatives(NamedTuple):
+    """Energies (eV, float64 [N]), final features [N, C], and ∂E/∂r_ij in eV/Å of each table, [n_b, K_b, 3]."""
+
+    rows: Tensor
+    features: Tensor
+    gradients: list[Tensor]
+
+
+Engine = Callable[[Inputs], Derivatives]
+"""What computes energies and gradients by edge vectors such that a loss of both can be differentiated."""
+
+
 def predict(
     model: MatRISMoE | torch.jit.ScriptModule,
     batch: GraphBatch,
     forces: bool = True,
     stress: bool = False,
     training: bool = False,
+    engine: Engine | None = None,
 ) -> Prediction:
     """Evaluate a model, in training or exported form, on a batch.
 
     Args:
         training: keep the graph, so that a loss of any of the results can be differentiated.
+        engine: what differentiates in training; None runs the model operation by operation.
 
     Raises:
         UserError: an element the model lacks; stress asked of a graph that is not fully periodic.
@@ -82,21 +112,24 @@ def predict(
     composition = composition_of(species, batch.graph, batch.num_graphs, len(known))
     derivatives = forces or stress
     vectors = [v.detach().requires_grad_(derivatives) for v in batch.vectors]
+    inputs = Inputs(
+        species,
+        batch.graph,
+        batch.neighbours,
+        vectors,
+        batch.line_counts,
+        batch.task,
+        batch.charge,
+        batch.spin,
+        composition,
+    )
     # An exported model's shapes change from call to call, so specialising on them would only cost time.
     plain = torch.jit.optimized_execution(False)
     with torch.set_grad_enabled(training or derivatives), plain:
-        inputs = (
-            species,
-            batch.graph,
-            batch.neighbours,
-            vectors,
-            batch.line_counts,
-            batch.task,
-            batch.charge,
-            batch.spin,
-            composition,
-        )
-        if derivatives and not training and _activations(model, batch) > RECOMPUTE_ABOVE:
+        gradients: list[Tensor] = []
+        if engine is not None:
+            rows, features, gradients = engine(inputs)
+        elif derivatives and not training and _activations(model, batch) > RECOMPUTE_ABOVE:
             rows, features = recomputing_forward(model, inputs)
         else:
             rows, features = model(*inputs)
@@ -106,7 +139,8 @@ def predict(
         energy = rows.new_zeros(batch.num_graphs).index_add(0, batch.graph, rows)
         force_rows = stress_rows = virial_rows = None
         if derivatives:
-            gradients = list(torch.autograd.grad(rows.sum(), vectors, create_graph=training))
+            if engine is None:
+                gradients = list(torch.autograd.grad(rows.sum(), vectors, create_graph=training))
             force_rows = forces_from(gradients, batch.neighbours)
             if stress:
                 virial_rows = virials_from(gradients, batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from janus_md.errors import UserError
 from janus_md.graph import AtomGraph, GraphBatch, batch_graphs, build_graph
+from janus_md.graph.batch import split_by_width
 from janus_md.io import Frame
 
 Item = TypeVar("Item")
@@ -62,8 +63,10 @@ class GraphStore:
         cutoff: float,
         line_cutoff: float,
         memory: float,
+        split: Callable[[NDArray, NDArray], list[NDArray]] = split_by_width,
     ) -> None:
         self.frames = frames
+        self._split = split
         self._tasks = {name: number for number, name in enumerate(tasks)}
         self._cutoffs = cutoff, line_cutoff
         self._kept: dict[int, AtomGraph] = {}
@@ -91,6 +94,7 @@ class GraphStore:
             task=[self._tasks[frame.task] for frame in frames],
             charge=[frame.charge for frame in frames],
             spin=[frame.spin for frame in frames],
+            split=self._split,
         )
         return Batch(graphs, targets_of(frames))
 

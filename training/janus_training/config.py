@@ -173,6 +173,10 @@ class TrainConfig(Part):
     threads: PositiveInt | None = Field(
         None, description="CPU threads of the step; null leaves torch's choice."
     )
+    compile: bool = Field(
+        False,
+        description="Compile the step: minutes at the first start of an architecture, then steps several times faster.",
+    )
     validate_every: PositiveInt | None = Field(None, description="Steps; null: once an epoch.")
     checkpoint_minutes: float = Field(2.0, ge=0, description="Also saved after every validation.")
     log_every: PositiveInt = 10

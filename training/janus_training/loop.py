@@ -15,7 +15,9 @@ import numpy as np
 import torch
 
 from janus_md.errors import UserError
+from janus_md.graph.batch import keep_together, split_by_width
 from janus_md.model import MatRISMoE, predict
+from janus_md.model.derivatives import Engine
 from janus_training.batches import Batch, GraphStore, prefetch
 from janus_training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from janus_training.config import Config, LossConfig
@@ -31,6 +33,7 @@ from janus_training.report import write_report
 from janus_training.run import begin_run, refuse_used, write_sample
 from janus_training.sampler import BudgetSampler, Position
 from janus_training.schedule import Clock, Horizon, lr_factor
+from janus_training.staged import StagedDerivatives
 
 REPORT_MINUTES = 0.2
 """Kept at the end of a run by wall time for the last checkpoint and the report."""
@@ -75,6 +78,7 @@ def _train(config: Config, data: Data, run: Path, clock: Clock, reporter: Report
     model = _new_model(config, data).to(device)
     optimizer = build_optimizer(model, config.optimiser, structures_per_batch)
     peak = peak_rate(config.optimiser, structures_per_batch)
+    engine = _engine(config, model, reporter)
     ema = Ema(model, config.ema.decay)
     state = load_checkpoint(run, model, optimizer, ema) or Progress()
     clock.before = state.minutes
@@ -112,7 +116,7 @@ def _train(config: Config, data: Data, run: Path, clock: Clock, reporter: Report
                 position, batch = next(batches)
                 rate = peak * lr_factor(config.schedule, progress)
                 set_rate(optimizer, rate)
-                row = take_step(model, optimizer, batch.to(device), config, progress)
+                row = take_step(model, optimizer, batch.to(device), config, progress, engine)
                 ema.update(state.step)
                 state.step, state.position = state.step + 1, position
                 horizon.step_done()
@@ -144,13 +148,16 @@ def take_step(
     batch: Batch,
     config: Config,
     progress: float,
+    engine: Engine | None = None,
 ) -> dict[str, Any]:
     """One update of the weights; returns the loss, its terms and the gradient's norm before clipping."""
     weights = weights_at(config.loss, progress)
     stress = weights["stress"] > 0 and bool(batch.targets.has_stress.any())
     weights["stress"] = weights["stress"] if stress else 0.0
     graphs = with_volumes(batch.graphs) if stress else batch.graphs
-    prediction = predict(model, graphs, forces=True, stress=stress, training=True)
+    prediction = predict(
+        model, graphs, forces=True, stress=stress, training=True, engine=engine
+    )
     terms = loss_terms(config.loss, weights, prediction, batch.targets)
     loss = total_loss(terms, weights)
     optimizer.zero_grad(set_to_none=True)
@@ -192,6 +199,13 @@ def _new_model(config: Config, data: Data) -> MatRISMoE:
     return model
 
 
+def _engine(config: Config, model: MatRISMoE, reporter: Reporter) -> Engine | None:
+    if not config.train.compile:
+        return None
+    reporter.say("compiling the step: minutes for a new architecture, seconds for one compiled before")
+    return StagedDerivatives(model)
+
+
 def _prepare(config: Config, frames: Frames) -> Data:
     """Graphs of all frames; raises ``UserError`` where one cannot be built or is beyond the budget."""
     model = config.model
@@ -202,8 +216,12 @@ def _prepare(config: Config, frames: Frames) -> Data:
             model["cutoff"],
             model["line_cutoff"],
             config.data.graph_memory,
+            split,
         )
-        for members in (frames.train, frames.valid)
+        for members, split in (
+            (frames.train, keep_together if config.train.compile else split_by_width),
+            (frames.valid, split_by_width),
+        )
     )
     return Data(frames, train, valid, BudgetSampler(train.costs, config.batch, config.train.seed))
 

@@ -1,0 +1,138 @@
+"""Energy and its gradient traced together and compiled, so that a step has one ordinary backward pass.
+
+AOTAutograd refuses to differentiate twice, so the first derivative is made part of the program: ``make_fx`` traces the
+model and its gradient with respect to the edge vectors into one graph of plain operators, which is then compiled with
+symbolic sizes. One compilation serves every batch: sizes that compilers treat as special (0 and 1, or two sizes that
+happen to agree) are kept out of the traced example and padded away at run time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from janus_md.errors import UserError
+from janus_md.graph.batch import FAR_AWAY
+from janus_md.model import MatRISMoE
+from janus_md.model.derivatives import Derivatives, Inputs
+
+SMALLEST = 2
+"""Least number of atoms, graphs and slots a compiled step is given."""
+
+
+class StagedDerivatives:
+    """``model`` and its gradients as one compiled function; give it to :func:`janus_md.model.predict`.
+
+    Parameters are those of the model itself, so an optimiser step or averaged weights put in their place are seen.
+    The first call compiles, for minutes; torch keeps the result in its cache for later runs of the same architecture.
+    """
+
+    def __init__(self, model: MatRISMoE) -> None:
+        self._graph = trace(model)
+        self._compiled = torch.compile(self._graph, dynamic=True, fullgraph=True)
+        self._compiled(*_example(model))  # sizes that all differ, so that none are taken to be equal
+
+    def __call__(self, inputs: Inputs) -> Derivatives:
+        """Energies, features and gradients of a batch in one table, ready for one more derivative."""
+        atoms, slots = inputs.neighbours[0].shape
+        rows, features, gradients = self._compiled(*_arguments(inputs))
+        return Derivatives(rows[:atoms], features[:atoms], [gradients[:atoms, :slots]])
+
+
+def trace(model: MatRISMoE) -> GraphModule:
+    """The graph of (energies, features, gradient by edge vectors) of a batch in one table, sizes symbolic.
+
+    Raises:
+        UserError: the model holds an operation that cannot be traced.
+    """
+
+    def derivatives(
+        species: Tensor,
+        graph: Tensor,
+        neighbours: Tensor,
+        vectors: Tensor,
+        line: Tensor,
+        task: Tensor,
+        charge: Tensor,
+        spin: Tensor,
+        composition: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        vectors = vectors.detach().requires_grad_()
+        rows, features = model(
+            species, graph, [neighbours], [vectors], [line.shape[0]], task, charge, spin, composition
+        )
+        (gradient,) = torch.autograd.grad(rows.sum(), vectors, create_graph=True)
+        return rows, features, gradient
+
+    traced = make_fx(derivatives, tracing_mode="symbolic", _allow_non_fake_inputs=True)(
+        *_example(model)
+    )
+    # Nodes left by autograd's bookkeeping: differentiating through them would lose parts of parameter gradients.
+    for node in list(traced.graph.nodes):
+        if node.target is torch.ops.aten.detach.default:
+            node.replace_all_uses_with(node.args[0])
+            traced.graph.erase_node(node)
+    traced.graph.lint()
+    traced.recompile()
+    known = {id(parameter) for parameter in model.parameters()}
+    if any(id(parameter) not in known for parameter in traced.parameters()):
+        raise UserError("the model makes parameters while it runs, so it cannot be compiled: unset train.compile")
+    return traced
+
+
+def _arguments(inputs: Inputs) -> tuple[Tensor, ...]:
+    """The inputs as the traced graph takes them, padded to sizes without special cases.
+
+    Padding atoms repeat the last species and see nobody; padding slots hold a neighbour far away; padding graphs have
+    no atoms.
+    """
+    (neighbours,), (vectors,), (line,) = inputs.neighbours, inputs.vectors, inputs.line_counts
+    atoms, slots = neighbours.shape
+    line = max(line, SMALLEST)
+    more_atoms = max(SMALLEST - atoms, 0)
+    more_slots = max(line + 1 - slots, 0)
+    more_graphs = max(SMALLEST - len(inputs.task), 0)
+    neighbours = F.pad(neighbours, (0, more_slots, 0, more_atoms))
+    vectors = F.pad(vectors.detach(), (0, 0, 0, more_slots, 0, more_atoms), value=FAR_AWAY)
+
+    def repeat_last(values: Tensor, times: int) -> Tensor:
+        return torch.cat([values, values[-1:].expand(times, *values.shape[1:])])
+
+    return (
+        repeat_last(inputs.species, more_atoms),
+        repeat_last(inputs.graph, more_atoms),
+        neighbours,
+        vectors,
+        vectors.new_empty(line),
+        *(
+            repeat_last(values, more_graphs)
+            for values in (inputs.task, inputs.charge, inputs.spin, inputs.composition)
+        ),
+    )
+
+
+def _example(model: MatRISMoE) -> tuple[Any, ...]:
+    """A batch of random edges whose sizes are typical, all different and no power of two."""
+    atoms, slots, line, graphs = 127, 43, 23, 7
+    device = next(model.parameters()).device
+    random = torch.Generator().manual_seed(0)
+    vectors = torch.randn(atoms, slots, 3, generator=random, dtype=torch.float64)
+    vectors = 2.0 * vectors / vectors.norm(dim=-1, keepdim=True)
+    per_graph = torch.zeros(graphs, dtype=torch.float64)
+    example = (
+        torch.zeros(atoms, dtype=torch.int64),
+        torch.zeros(atoms, dtype=torch.int64),
+        torch.zeros(atoms, slots, dtype=torch.int64),
+        vectors,
+        vectors.new_empty(line),
+        torch.zeros(graphs, dtype=torch.int64),
+        per_graph,
+        per_graph.clone(),
+        torch.zeros(graphs, model.num_elements, dtype=torch.float64),
+    )
+    return tuple(value.to(device) for value in example)
