@@ -136,7 +136,9 @@ def test_symbols(name: str, models: Path, tmp_path: Path) -> None:
 
 
 STYLES = {
-    "keyword": ("devise cpu", "keyword 'devise' is unknown (known: device, precision, task"),
+    "keyword": ("devise cpu", "keyword 'devise' is unknown (did you mean 'device'?)"),
+    "keyword alone": ("foo", "'foo' is unknown (known: device, precision, task, charge, spin)"),
+    "keyword cut short": ("prec", "keyword 'prec' is unknown (did you mean 'precision'?)"),
     "value missing": ("device", "device needs a value"),
     "device": ("device tpu", "device 'tpu' is unknown"),
     "precision": ("precision half", "precision 'half' is unknown"),
