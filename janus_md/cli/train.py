@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from janus_md.cli.options import Settings
 from janus_md.errors import UserError
 
 EXTRAS = "training needs packages that are not installed; run pip install 'janus-md[train]'"
@@ -26,10 +27,7 @@ def train(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the run.", show_default=False)
     ] = ...,  # type: ignore[assignment]
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="key.sub=value, on top of the recipe; may be repeated."),
-    ] = None,
+    settings: Settings = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
     ] = False,
