@@ -25,13 +25,14 @@ def init(
     """Draw weights from ``seed`` and export them."""
     refuse_existing(output, force)
     symbols = element_symbols(elements)
+    from janus_md.model import preset as model_preset
+
+    config = model_preset(preset, **({"elements": symbols} if symbols else {}))
     import torch
 
     from janus_md.export import export_model
     from janus_md.model import MatRISMoE
-    from janus_md.model import preset as model_preset
 
-    config = model_preset(preset, **({"elements": symbols} if symbols else {}))
     torch.manual_seed(seed)
     model = MatRISMoE(config)
     export_model(model, output, precision=precision.value, overwrite=force)
