@@ -5,8 +5,9 @@ Importing this package loads neither torch nor ASE: the names below are fetched 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from janus_md.lazy import lazy
 
 __version__ = "0.1.0"
 
@@ -15,10 +16,4 @@ if TYPE_CHECKING:
 
 __all__ = ["JanusCalculator", "__version__"]
 
-_LAZY = {"JanusCalculator": "janus_md.calculators.ase"}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'janus_md' has no attribute {name!r}")
+__getattr__ = lazy(__name__, {"JanusCalculator": "janus_md.calculators.ase"})

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from janus_md.cli.options import Device, Force
 from janus_md.cli.outputs import refuse_existing
 from janus_md.errors import UserError
 
@@ -30,8 +31,8 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--json", help="Also write the numbers to this file.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    force: Force = False,
+    device: Device = "auto",
 ) -> None:
     """MAE and RMSE of energy (meV/atom), forces (meV/Å) and stress (meV/Å³) per file and task."""
     if output is not None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from janus_md.cli.outputs import Precision, known_symbols, refuse_existing, split_symbols
+from janus_md.cli.options import Arithmetic, Elements, Force, ModelOutput, Precision
+from janus_md.cli.outputs import element_symbols, refuse_existing
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -19,19 +20,14 @@ def register(app: typer.Typer) -> None:
 
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a training run, or of a checkpoint.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: *.janus.pt.")],
-    elements: Annotated[
-        list[str] | None,
-        typer.Option("--elements", "-e", help="Elements to keep, e.g. --elements Si O."),
-    ] = None,
-    precision: Annotated[
-        Precision, typer.Option(help="Arithmetic of the exported model.")
-    ] = Precision.single,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    output: ModelOutput,
+    elements: Elements = None,
+    precision: Arithmetic = Precision.single,
+    force: Force = False,
 ) -> None:
     """Merge the experts, check the result against the checkpoint and write it."""
     refuse_existing(output, force)
-    symbols = known_symbols(split_symbols(elements))
+    symbols = element_symbols(elements)
     from janus_md.calculators.source import checkpoint_folder
     from janus_md.export import export_model
     from janus_md.model.checkpoint import load_model

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from janus_md.cli.outputs import Precision, known_symbols, refuse_existing, split_symbols
+from janus_md.cli.options import Arithmetic, Elements, Force, ModelOutput, Precision
+from janus_md.cli.outputs import element_symbols, refuse_existing
 
 
 def register(app: typer.Typer) -> None:
@@ -16,27 +16,23 @@ def register(app: typer.Typer) -> None:
 
 def init(
     preset: Annotated[str, typer.Argument(help="tiny, small, 10m, moe-s, moe-m or moe-l.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: *.janus.pt.")],
-    elements: Annotated[
-        list[str] | None,
-        typer.Option("--elements", "-e", help="Elements of the model, e.g. --elements Si O."),
-    ] = None,
+    output: ModelOutput,
+    elements: Elements = None,
     seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
-    precision: Annotated[
-        Precision, typer.Option(help="Arithmetic of the exported model.")
-    ] = Precision.single,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    precision: Arithmetic = Precision.single,
+    force: Force = False,
 ) -> None:
     """Draw weights from ``seed`` and export them."""
     refuse_existing(output, force)
-    symbols = known_symbols(split_symbols(elements))
+    symbols = element_symbols(elements)
+    from janus_md.model import preset as model_preset
+
+    config = model_preset(preset, **({"elements": symbols} if symbols else {}))
     import torch
 
     from janus_md.export import export_model
     from janus_md.model import MatRISMoE
-    from janus_md.model import preset as model_preset
 
-    config = model_preset(preset, **({"elements": symbols} if symbols else {}))
     torch.manual_seed(seed)
     model = MatRISMoE(config)
     export_model(model, output, precision=precision.value, overwrite=force)

@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from janus_md.settings import split_setting
+
 _SYMBOL = re.compile(r"^([A-Z][a-z]?)([ ,]+[A-Z][a-z]?)*$")
-_SETTING = re.compile(r"^[A-Za-z_][\w.]*=")
+# Anything with '=' before a '/', so that a path is left alone; what is wrong with it is said later.
+_SETTING = re.compile(r"^(?!-)[^/]*=")
 
 # Which tokens after the first still belong to the option.
 _LISTS: dict[str, Callable[[str], object]] = {
@@ -21,7 +24,10 @@ _LISTS: dict[str, Callable[[str], object]] = {
 
 
 def spell_out(arguments: Sequence[str]) -> list[str]:
-    """Repeat the option's name before each of its values; everything after ``--`` is untouched."""
+    """Repeat the option's name before each of its values; everything after ``--`` is untouched.
+
+    Raises ``UserError`` where ``--set`` is not followed by ``key=value``.
+    """
     result: list[str] = []
     position = 0
     while position < len(arguments):
@@ -31,6 +37,9 @@ def spell_out(arguments: Sequence[str]) -> list[str]:
         result.append(token)
         position += 1
         belongs = _LISTS.get(token)
+        if token == "--set":
+            # Without '=' the rest of the row would be taken for something else.
+            split_setting(arguments[position] if position < len(arguments) else "")
         if belongs is None or position == len(arguments):
             continue
         result.append(arguments[position])

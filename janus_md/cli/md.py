@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from janus_md.cli.options import Device, Force, Model, Structure, Task
 from janus_md.cli.outputs import refuse_existing
 
 
@@ -22,8 +23,8 @@ def register(app: typer.Typer) -> None:
 
 
 def md(
-    structure: Annotated[Path, typer.Argument(help="Any format ASE or pymatgen reads.")],
-    model: Annotated[Path, typer.Option("--model", "-m", help="Exported file or checkpoint.")],
+    structure: Structure,
+    model: Model,
     output: Annotated[Path, typer.Option("--output", "-o", help="Trajectory: .traj, .extxyz …")],
     ensemble: Annotated[Ensemble, typer.Option(help="What is held constant.")] = Ensemble.nvt,
     temperature: Annotated[float, typer.Option(help="K.", min=0.0)] = 300.0,
@@ -32,9 +33,9 @@ def md(
     steps: Annotated[int, typer.Option(help="Number of steps.", min=0)] = 1000,
     every: Annotated[int, typer.Option(help="Write every so many steps.", min=1)] = 10,
     seed: Annotated[int, typer.Option(help="Seed of velocities and thermostat.")] = 0,
-    task: Annotated[str | None, typer.Option(help="Task of a multi-task model.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    task: Task = None,
+    device: Device = "auto",
+    force: Force = False,
 ) -> None:
     """Velocities are drawn at the temperature unless the structure carries some."""
     refuse_existing(output, force)

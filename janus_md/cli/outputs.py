@@ -1,18 +1,10 @@
-"""What the sub-commands share: choices of precision and the guard over existing outputs."""
+"""What the sub-commands check before they begin: outputs and elements."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 
 from janus_md.errors import UserError
-
-
-class Precision(StrEnum):
-    """Arithmetic of a deployed model; geometry is float64 in both."""
-
-    single = "single"
-    double = "double"
 
 
 def refuse_existing(path: Path, force: bool) -> None:
@@ -26,18 +18,17 @@ def refuse_existing(path: Path, force: bool) -> None:
         raise UserError(f"the folder of {path} does not exist: create {path.parent} first")
 
 
-def split_symbols(values: list[str] | None) -> list[str] | None:
-    """``-e Si,O``, ``-e "Si O"`` and ``-e Si -e O`` all mean the same."""
-    if not values:
-        return None
-    return [symbol for value in values for symbol in value.replace(",", " ").split()]
+def element_symbols(values: list[str] | None) -> list[str] | None:
+    """The elements asked for: ``-e Si,O``, ``-e "Si O"`` and ``-e Si -e O`` all mean the same.
 
-
-def known_symbols(symbols: list[str] | None) -> list[str] | None:
-    """Check that each symbol is an element's; raises ``UserError`` naming the one that is not."""
+    Raises ``UserError`` naming a symbol that is no element's.
+    """
     from ase.data import atomic_numbers
 
-    for symbol in symbols or []:
+    if not values:
+        return None
+    symbols = [symbol for value in values for symbol in value.replace(",", " ").split()]
+    for symbol in symbols:
         if symbol not in atomic_numbers or symbol == "X":
             raise UserError(f"'{symbol}' is no chemical element: write symbols such as Si or O")
     return symbols

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from janus_md.cli.options import Settings
+
 
 def register(app: typer.Typer) -> None:
     app.command(
@@ -24,9 +26,7 @@ def quickstart(
     molecules: Annotated[int, typer.Option(help="Size of the droplet.", min=2)] = 16,
     steps: Annotated[int, typer.Option(help="Steps of 0.5 fs in LAMMPS.", min=40)] = 1000,
     ranks: Annotated[int, typer.Option(help="Ranks of LAMMPS.", min=1)] = 2,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value for the training recipe.")
-    ] = None,
+    settings: Settings = None,
 ) -> None:
     """Makes its data with GFN2-xTB, so that it needs nothing but this installation."""
     from janus_md.quickstart import Size, run_quickstart

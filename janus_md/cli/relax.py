@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from janus_md.cli.options import Device, Force, Model, Structure, Task
 from janus_md.cli.outputs import refuse_existing
 
 
@@ -15,15 +16,15 @@ def register(app: typer.Typer) -> None:
 
 
 def relax(
-    structure: Annotated[Path, typer.Argument(help="Any format ASE or pymatgen reads.")],
-    model: Annotated[Path, typer.Option("--model", "-m", help="Exported file or checkpoint.")],
+    structure: Structure,
+    model: Model,
     output: Annotated[Path, typer.Option("--output", "-o", help="Relaxed structure.")],
     cell: Annotated[bool, typer.Option("--cell", help="Relax the cell too.")] = False,
     fmax: Annotated[float, typer.Option(help="Stop below this force, eV/Å.", min=0.0)] = 0.02,
     steps: Annotated[int, typer.Option(help="At most this many steps.", min=0)] = 500,
-    task: Annotated[str | None, typer.Option(help="Task of a multi-task model.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    task: Task = None,
+    device: Device = "auto",
+    force: Force = False,
 ) -> None:
     """Relax with FIRE and write the result; the energy and the largest force are printed."""
     refuse_existing(output, force)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from janus_md.cli.options import Settings
 from janus_md.errors import UserError
 
 EXTRAS = "training needs packages that are not installed; run pip install 'janus-md[train]'"
@@ -26,10 +27,7 @@ def train(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the run.", show_default=False)
     ] = ...,  # type: ignore[assignment]
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="key.sub=value, on top of the recipe; may be repeated."),
-    ] = None,
+    settings: Settings = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
     ] = False,
@@ -38,17 +36,19 @@ def train(
 
     With --resume the configuration is the run's own, with any --set on top.
     """
-    try:
-        from janus_training.loop import train as run_training
-        from janus_training.recipe import load_config
-        from janus_training.run import refuse_used, run_config
-    except ImportError as fault:
-        raise UserError(f"{EXTRAS} ({fault})") from None
+    # A wrong recipe is refused before torch, which takes seconds, is loaded.
+    from janus_training.recipe import load_config
+    from janus_training.run import refuse_used, run_config
 
     if resume:
-        run_training(run_config(output, settings or []), output, resume=True)
-        return
-    if recipe is None:
+        config = run_config(output, settings or [])
+    elif recipe is None:
         raise UserError("no recipe is given; name a YAML file, or --resume an existing run")
-    refuse_used(output)
-    run_training(load_config(recipe, settings or []), output)
+    else:
+        refuse_used(output)
+        config = load_config(recipe, settings or [])
+    try:
+        from janus_training.loop import train as run_training
+    except ImportError as fault:
+        raise UserError(f"{EXTRAS} ({fault})") from None
+    run_training(config, output, resume=resume)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from janus_md.errors import UserError, nearest
 from janus_md.model.config import ModelConfig
+from janus_md.validation import explain
 
 PRESETS: dict[str, dict[str, Any]] = {
     # For tests: every part present, milliseconds to run.
@@ -55,13 +56,16 @@ def preset(name: str, **overrides: Any) -> ModelConfig:
     """
     if name not in PRESETS:
         raise UserError(f"there is no preset {name!r}{nearest(name, PRESETS)}")
-    unknown = set(overrides) - set(ModelConfig.model_fields)
-    if unknown:
-        key = sorted(unknown)[0]
-        raise UserError(f"unknown model setting {key!r}{nearest(key, ModelConfig.model_fields)}")
+    return configure(**{**PRESETS[name], **overrides})
+
+
+def configure(**fields: Any) -> ModelConfig:
+    """The configuration with these fields.
+
+    Raises:
+        UserError: no such field, or values that do not go together.
+    """
     try:
-        return ModelConfig(**{**PRESETS[name], **overrides})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "model"
-        raise UserError(f"model setting {where}: {first['msg']}") from None
+        return ModelConfig(**fields)
+    except ValidationError as fault:
+        raise UserError(explain(fault, ModelConfig, "model")) from None

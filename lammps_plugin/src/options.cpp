@@ -2,11 +2,49 @@
 
 #include "agreement.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
+#include <string_view>
+#include <vector>
 
 namespace janus {
 namespace {
+
+constexpr std::array<std::string_view, 5> KEYWORDS = {"device", "precision", "task", "charge",
+                                                      "spin"};
+
+// Letters that two words share in order.
+size_t shared(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1, 0);
+  for (const char letter : a) {
+    size_t diagonal = 0;
+    for (size_t j = 0; j < b.size(); ++j) {
+      const size_t above = row[j + 1];
+      row[j + 1] = letter == b[j] ? diagonal + 1 : std::max(above, row[j]);
+      diagonal = above;
+    }
+  }
+  return row.back();
+}
+
+// The keyword that is meant if one is near, all of them if none is.
+std::string hint(const std::string &word) {
+  double best = 0.6;  // of the letters of both; as for unknown names elsewhere in Janus-MD
+  std::string_view nearest;
+  std::string known;
+  for (const auto keyword : KEYWORDS) {
+    const double likeness = 2.0 * shared(word, keyword) / (word.size() + keyword.size());
+    if (likeness >= best) {
+      best = likeness;
+      nearest = keyword;
+    }
+    known += (known.empty() ? "" : ", ") + std::string(keyword);
+  }
+  if (!nearest.empty()) return " (did you mean '" + std::string(nearest) + "'?)";
+  return " (known: " + known + ")";
+}
 
 double number(const std::string &keyword, const std::string &text) {
   char *end = nullptr;
@@ -34,6 +72,8 @@ Options parse_options(int narg, char **arg) {
   Options options;
   for (int i = 0; i < narg; i += 2) {
     const std::string keyword = arg[i];
+    if (std::find(KEYWORDS.begin(), KEYWORDS.end(), keyword) == KEYWORDS.end())
+      throw UserError("pair_style janus: keyword '" + keyword + "' is unknown" + hint(keyword));
     if (i + 1 == narg) throw UserError("pair_style janus: " + keyword + " needs a value");
     const std::string value = arg[i + 1];
     if (keyword == "device")
@@ -44,11 +84,8 @@ Options parse_options(int narg, char **arg) {
       options.task = value;
     else if (keyword == "charge")
       options.charge = number(keyword, value);
-    else if (keyword == "spin")
-      options.spin = number(keyword, value);
     else
-      throw UserError("pair_style janus: keyword '" + keyword +
-                      "' is unknown (known: device, precision, task, charge, spin)");
+      options.spin = number(keyword, value);
   }
   return options;
 }

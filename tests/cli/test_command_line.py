@@ -82,6 +82,35 @@ def test_importing_the_package_does_not_import_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "r.yaml", "-o", "run"], "r.yaml: unknown key 'model.cutof'"),
+        (["train", "missing.yaml", "-o", "run"], "missing.yaml does not exist"),
+        (["train", "r.yaml", "-o", "run", "--set", "data.root=X", "=3"], "--set =3 has no key"),
+        (["train", "r.yaml", "--set", "train.steps", "5", "-o", "run"], "--set train.steps has no"),
+        (["train", "r.yaml", "-o", "run", "--set"], "--set has no '='"),
+        (["init", "tinny", "-o", "m.janus.pt"], "did you mean 'tiny'"),
+    ],
+)
+def test_what_is_wrong_before_any_work_is_said_before_torch_is_loaded(
+    arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    recipe = "{model: {preset: tiny, cutof: 3}, data: {sets: [{path: a.db}]}, train: {steps: 1}}"
+    (tmp_path / "r.yaml").write_text(recipe)
+    code = (
+        f"import sys; sys.argv = ['janus-md', *{arguments!r}]; from janus_md.cli.main import main\n"
+        "try: main()\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
 def test_a_user_error_is_one_sentence_and_code_2() -> None:
     done = run("info", "nothing-here.janus.pt")
     assert done.returncode == 2
@@ -93,6 +122,9 @@ def test_lists_are_spelled_out() -> None:
     given = ["init", "tiny", "--elements", "Si", "O", "-o", "x", "--set", "a.b=1", "c=2"]
     assert spell_out(given) == [
         "init", "tiny", "--elements", "Si", "--elements", "O", "-o", "x", "--set", "a.b=1", "--set", "c=2",
+    ]  # fmt: skip
+    assert spell_out(["--set", "a=1", "=3", "runs/lr=3.yaml"]) == [
+        "--set", "a=1", "--set", "=3", "runs/lr=3.yaml",
     ]  # fmt: skip
     assert spell_out(["run", "--", "--elements", "Si", "O"])[-2:] == ["Si", "O"]
 

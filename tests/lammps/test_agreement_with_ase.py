@@ -7,16 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.data import atomic_numbers
-from lammps_support.runs import (
-    REPORT,
-    assert_agrees,
-    in_ase,
-    in_lammps,
-    janus_pair,
-    outcome,
-    run_lammps,
-    setup,
-)
+from lammps_support.runs import assert_agrees, in_ase, in_lammps, janus_pair, reported, setup
 from lammps_support.structures import crystal, ethanol, pair_of_clusters, salt, slab, tilted
 
 from janus_md.model import preset
@@ -121,9 +112,7 @@ def test_null_leaves_atoms_to_another_style(ranks: int, models: Path, tmp_path: 
     for name, pair in (("zbl", alone), ("both", both)):
         folder = tmp_path / name
         lines = setup(atoms, folder, pair, types)
-        done = run_lammps([*lines, *REPORT, "run 0"], folder, ranks)
-        assert done.returncode == 0, done.stdout
-        results.append(outcome(folder, done.stdout))
+        results.append(reported(lines, folder, ranks))
     seen = atoms.numbers != atomic_numbers["Ar"]
     expected = in_ase(atoms[seen], models / "double.janus.pt").calc.results
     assert results[1].energy - results[0].energy == pytest.approx(expected["energy"], abs=1e-8)
@@ -136,9 +125,8 @@ def test_other_name(models: Path, tmp_path: Path) -> None:
     atoms = ethanol()
     pair = janus_pair(models / "double.janus.pt", ["H", "O", "Si"])
     pair[0] = "pair_style janus/md device cpu"
-    done = run_lammps([*setup(atoms, tmp_path, pair), *REPORT, "run 0"], tmp_path)
-    assert done.returncode == 0, done.stdout
-    assert_agrees(outcome(tmp_path, done.stdout), in_ase(atoms, models / "double.janus.pt"))
+    found = reported(setup(atoms, tmp_path, pair), tmp_path)
+    assert_agrees(found, in_ase(atoms, models / "double.janus.pt"))
 
 
 @pytest.mark.slow

@@ -11,14 +11,13 @@ import ase
 import numpy as np
 import pytest
 from lammps_support.runs import (
-    REPORT,
     Outcome,
     assert_agrees,
+    completed,
     in_ase,
     in_lammps,
     janus_pair,
-    outcome,
-    run_lammps,
+    reported,
     setup,
 )
 from lammps_support.structures import crystal, ethanol, salt, slab
@@ -71,9 +70,8 @@ def test_ranks_give_one_trajectory_that_conserves_energy(
             "run 20",
         ]
         lines = setup(atoms, tmp_path, janus_pair(models / f"{precision}.janus.pt", ["O", "Si"]))
-        done = run_lammps([*lines, *commands], tmp_path, ranks)
-        assert done.returncode == 0, done.stdout
-        totals.append([float(e) for e in re.findall(r"^ +\d+ +(-?\d+\.\d+) *$", done.stdout, re.M)])
+        log = completed([*lines, *commands], tmp_path, ranks)
+        totals.append([float(e) for e in re.findall(r"^ +\d+ +(-?\d+\.\d+) *$", log, re.M)])
     one, *others = np.array(totals) / len(atoms)
     assert len(one) == 21
     assert np.ptp(one) < 1e-4
@@ -128,15 +126,10 @@ def test_rerun_reads_a_trajectory(models: Path, tmp_path: Path) -> None:
     atoms = crystal()
     pair = janus_pair(models / "double.janus.pt", ["O", "Si"])
     lines = setup(atoms, tmp_path, pair)
-    first = run_lammps([*lines, *REPORT, *HOT, "run 2"], tmp_path, 2)
-    assert first.returncode == 0, first.stdout
-    wanted = outcome(tmp_path, first.stdout)
+    wanted = reported(lines, tmp_path, 2, [*HOT, "run 2"])
     for step in range(3):
         (tmp_path / f"results.{step}").rename(tmp_path / f"frame.{step}")
-    again = [*REPORT, "rerun frame.0 frame.1 frame.2 dump x y z"]
-    done = run_lammps([*lines, *again], tmp_path, 2)
-    assert done.returncode == 0, done.stdout
-    found = outcome(tmp_path, done.stdout)
+    found = reported(lines, tmp_path, 2, ["rerun frame.0 frame.1 frame.2 dump x y z"])
     np.testing.assert_allclose(found.forces, wanted.forces, rtol=0, atol=1e-9)
 
 
@@ -151,8 +144,7 @@ def test_partitions_run_side_by_side(models: Path, tmp_path: Path) -> None:
         "run 3",
         "thermo_modify format float %.15g",
     ]
-    done = run_lammps(lines, tmp_path, 4, ["-partition", "2x2"])
-    assert done.returncode == 0, done.stdout
+    completed(lines, tmp_path, 4, ["-partition", "2x2"])
     energies = [
         re.search(r"^ +0 +\S+ +(\S+)", (tmp_path / f"log.lammps.{i}").read_text(), re.M)[1]
         for i in (0, 1)

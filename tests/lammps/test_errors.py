@@ -12,7 +12,7 @@ from pathlib import Path
 
 import ase
 import pytest
-from lammps_support.runs import TIME_LIMIT, janus_pair, run_lammps, setup
+from lammps_support.runs import TIME_LIMIT, completed, janus_pair, run_lammps, setup
 from lammps_support.structures import ethanol, pair_of_clusters
 from typer.testing import CliRunner
 
@@ -58,8 +58,7 @@ def test_a_changed_manifest_alone_does_no_harm(models: Path, tmp_path: Path) -> 
     path = with_manifest(
         models / "double.janus.pt", tmp_path / "m.janus.pt", lambda m: m.update(extra=1)
     )
-    done = run_lammps(ethanol_input(tmp_path, path), tmp_path, 2)
-    assert done.returncode == 0, done.stdout
+    completed(ethanol_input(tmp_path, path), tmp_path, 2)
 
 
 @pytest.mark.parametrize("ranks", [1, 4])
@@ -136,7 +135,9 @@ def test_symbols(name: str, models: Path, tmp_path: Path) -> None:
 
 
 STYLES = {
-    "keyword": ("devise cpu", "keyword 'devise' is unknown (known: device, precision, task"),
+    "keyword": ("devise cpu", "keyword 'devise' is unknown (did you mean 'device'?)"),
+    "keyword alone": ("foo", "'foo' is unknown (known: device, precision, task, charge, spin)"),
+    "keyword cut short": ("prec", "keyword 'prec' is unknown (did you mean 'precision'?)"),
     "value missing": ("device", "device needs a value"),
     "device": ("device tpu", "device 'tpu' is unknown"),
     "precision": ("precision half", "precision 'half' is unknown"),

@@ -92,9 +92,23 @@ def in_lammps(
 ) -> Outcome:
     types = types or type_order(atoms)
     lines = setup(atoms, folder, janus_pair(model, types, style), types, **layout)
-    done = run_lammps([*lines, *REPORT, *commands], folder, ranks)
+    return reported(lines, folder, ranks, commands)
+
+
+def reported(
+    lines: Sequence[str], folder: Path, ranks: int = 1, commands: Sequence[str] = ("run 0",)
+) -> Outcome:
+    """Run an input that ends with its pair style, then ``commands``."""
+    return outcome(folder, completed([*lines, *REPORT, *commands], folder, ranks))
+
+
+def completed(
+    lines: Sequence[str], folder: Path, ranks: int = 1, arguments: Sequence[str] = ()
+) -> str:
+    """What LAMMPS prints; the run must succeed."""
+    done = run_lammps(lines, folder, ranks, arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    return outcome(folder, done.stdout)
+    return done.stdout
 
 
 def outcome(folder: Path, log: str) -> Outcome:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
-
-from janus_md.errors import UserError
-from janus_md.model import ModelConfig, preset
-from janus_training.recipe_errors import explain
+from janus_md.model import ModelConfig, configure, preset
 
 
 def resolve_model(section: dict[str, Any], elements: list[str], tasks: list[str]) -> ModelConfig:
@@ -18,9 +14,4 @@ def resolve_model(section: dict[str, Any], elements: list[str], tasks: list[str]
     """
     fields = {"elements": elements, "tasks": tasks} | section
     name = fields.pop("preset", None)
-    if name is not None:
-        return preset(name, **fields)
-    try:
-        return ModelConfig.model_validate(fields)
-    except ValidationError as fault:
-        raise UserError(explain(fault, ModelConfig, "recipe", "model.")) from None
+    return configure(**fields) if name is None else preset(str(name), **fields)

@@ -10,25 +10,39 @@ import yaml
 from pydantic import ValidationError
 
 from janus_md.errors import UserError, nearest
+from janus_md.settings import split_setting
+from janus_md.validation import explain
 from janus_training.config import Config
 from janus_training.model_section import resolve_model
-from janus_training.recipe_errors import explain
 
 
 def load_config(path: str | Path, settings: Sequence[str] = ()) -> Config:
     """The configuration of a recipe file with ``key.sub=value`` settings applied on top."""
     path = find_recipe(Path(path))
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as fault:
-        raise UserError(f"{path} is not valid YAML ({_one_line(fault)}); mend it") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold keys and values such as 'data:' and 'train:'; mend it")
+    content = _read(path)
     for setting in settings:
         apply_setting(content, setting)
     config = parse_config(content, str(path))
-    resolve_model(config.model, ["H"], ["default"])  # its keys are checked before any data are read
+    try:
+        resolve_model(config.model, ["H"], ["default"])  # checked before any data are read
+    except UserError as fault:
+        raise UserError(f"{path}: {fault}") from None
     return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as fault:
+        mark = fault.problem_mark or fault.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "some line"
+        what = fault.problem or fault.context or "it cannot be read"
+        raise UserError(f"{path} is not valid YAML at {place}: {what}; mend it there") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise UserError(f"{path} is not a text file in UTF-8; give a recipe in YAML") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold keys and values such as 'data:' and 'train:'; mend it")
+    return content
 
 
 def find_recipe(path: Path) -> Path:
@@ -50,7 +64,7 @@ def parse_config(content: dict[str, Any], source: str) -> Config:
     try:
         return Config.model_validate(content)
     except ValidationError as fault:
-        raise UserError(explain(fault, Config, source)) from None
+        raise UserError(f"{source}: {explain(fault, Config)}") from None
 
 
 def write_config(config: Config, path: Path) -> None:
@@ -61,9 +75,7 @@ def write_config(config: Config, path: Path) -> None:
 
 def apply_setting(content: dict[str, Any], setting: str) -> None:
     """Put one ``a.b=value`` into nested dictionaries and lists; the value is read as YAML."""
-    key, separator, text = setting.partition("=")
-    if not separator or not key:
-        raise UserError(f"--set {setting} has no '='; write --set key.sub=value")
+    key, text = split_setting(setting)
     try:
         value = _read_value(text)
     except yaml.YAMLError:
@@ -104,7 +116,3 @@ def _index(place: list[Any], name: str, setting: str) -> int:
             f"--set {setting}: '{name}' must be a number below {len(place)}, the length of that list"
         )
     return int(name)
-
-
-def _one_line(fault: Exception) -> str:
-    return " ".join(str(fault).split())
