@@ -24,7 +24,7 @@ from typing import Any
 import ase.io
 from errors import errors
 
-FRACTIONS = (0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+FRACTIONS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
 """Shares of the time after which weights are kept, besides those at its end."""
 
 Prediction = tuple[float, Any]

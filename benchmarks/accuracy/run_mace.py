@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from ase.data import atomic_numbers
-from job import Job, OutOfTime, Pacer, Prediction, main, with_calculator
+from job import Job, OutOfTime, Pacer, Prediction, main, test_frames
+from mace import data
 from mace.cli import run_train
-from mace.tools import build_default_arg_parser
+from mace.tools import AtomicNumberTable, build_default_arg_parser, torch_geometric
 
 BATCH = 4
 STAGE_TWO = 0.75
@@ -88,14 +89,30 @@ def _watch(pacer: Pacer) -> None:
 
 
 def evaluator(job: Job) -> Any:
-    from mace.calculators import MACECalculator
+    """In batches, as ``mace_eval_configs`` does it, and with one model for all snapshots: it is slow when new."""
+    torch.set_num_threads(job.threads)
+    torch.set_default_dtype(torch.float32)
+    first = min(job.snapshots.iterdir())
+    model = torch.load(first, map_location="cpu", weights_only=False).eval().requires_grad_(False)
+    table = AtomicNumberTable([int(number) for number in model.atomic_numbers])
+    graphs = [
+        data.AtomicData.from_config(
+            data.config_from_atoms(atoms), z_table=table, cutoff=float(model.r_max)
+        )
+        for atoms in test_frames(job)
+    ]
 
     def predict(path: Path) -> list[Prediction]:
-        model = torch.load(path, map_location="cpu", weights_only=False)
-        calculator = MACECalculator(models=[model], device="cpu", default_dtype="float32")
-        return with_calculator(calculator, job)
+        kept = torch.load(path, map_location="cpu", weights_only=False)
+        model.load_state_dict(kept.state_dict())
+        found: list[Prediction] = []
+        for batch in torch_geometric.dataloader.DataLoader(graphs, batch_size=8, shuffle=False):
+            output = model(batch.to_dict(), compute_stress=False)
+            forces = output["forces"].detach().split(batch.ptr.diff().tolist())
+            energies = output["energy"].tolist()
+            found += zip(energies, (one.numpy() for one in forces), strict=True)
+        return found
 
-    torch.set_num_threads(job.threads)
     return predict
 
 
