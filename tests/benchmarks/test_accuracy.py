@@ -1,6 +1,7 @@
 """The comparison of accuracies: frames of every case, the shared error function, what the user gets wrong."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -167,3 +168,46 @@ def test_results_are_merged_and_tabled(script, tmp_path: Path) -> None:
     assert ("si", "mace", 1.0) in found and ("si", "mace", 2.0) not in found
     assert list(found.of("si", 1.0)) == ["ours", "mace"]
     assert "12.3 / 67.9 | 12.3 / 67.9" in results.table(found, 1.0)
+
+
+def job(script, folder: Path, **changes) -> object:
+    fields = {
+        "case": "si", "method": "mace", "data": "", "folder": str(folder), "minutes": 1.0, "started": 0.0,
+        "threads": 1, "seed": 0, "epochs": None, "pace_seconds": 10.0, "elements": [], "references": {},
+        "count": {"train": 100}, "recipe": "",
+    }  # fmt: skip
+    return script("job").Job(**fields | changes)
+
+
+@pytest.fixture
+def clock(script, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that the benchmark's pacer sees, in its only member."""
+    now = [0.0]
+    monkeypatch.setattr(script("job").time, "time", lambda: now[0])
+    return now
+
+
+def test_the_pace_leaves_the_slow_first_steps_to_the_set_up(script, tmp_path, clock) -> None:
+    module = script("job")
+    pacer = module.Pacer(job(script, tmp_path), batch_size=4)
+    with pytest.raises(module.OutOfTime):
+        for step in range(200):
+            clock[0] += 5.0 if step < 3 else 0.5
+            pacer.step(lambda path: None)
+    pace = json.loads((tmp_path / "pace.json").read_text())
+    assert pace == pytest.approx({"set_up_s": 3 * 4.5, "epoch_s": 25 * 0.5})
+    epochs = script("compare").epochs_in(1.0, **pace)
+    assert epochs == int((60 - 13.5) * 0.95 / 12.5)
+
+
+def test_weights_are_kept_on_the_way_and_at_the_end(script, tmp_path, clock) -> None:
+    module = script("job")
+    pacer = module.Pacer(job(script, tmp_path, epochs=9, minutes=10.0), batch_size=4)
+    kept = []
+    with pytest.raises(module.OutOfTime):
+        while True:
+            clock[0] += 7.0
+            pacer.step(lambda path: kept.append(float(path.name)))
+    assert len(kept) == len(module.FRACTIONS) + 1
+    late = np.array(kept) - 10.0 * np.array([*module.FRACTIONS, 1.0])
+    assert (late >= -1e-9).all() and (late <= 7.0 / 60 + 1e-3).all()
