@@ -118,7 +118,7 @@ class Pacer:
         half = self._times[len(self._times) // 2 :]
         seconds = (half[-1] - half[0]) / (len(half) - 1)
         set_up = self._times[-1] - self._job.started - len(self._times) * seconds
-        pace = {"set_up_s": set_up, "epoch_s": seconds * self._steps_per_epoch}
+        pace = {"set_up_s": max(0.0, set_up), "epoch_s": seconds * self._steps_per_epoch}
         self._job.write("pace.json", pace)
         raise OutOfTime
 
