@@ -62,15 +62,12 @@ def train(job: Job) -> dict[str, Any]:
 def evaluator(job: Job) -> Any:
     torch.set_num_threads(job.threads)
     model = CHGNet(composition_model=_references(job))
-    structures = [periodic(atoms) for atoms in test_frames(job)]
+    graphs = [model.graph_converter(periodic(atoms)) for atoms in test_frames(job)]
 
     def predict(path: Path) -> list[Prediction]:
         model.load_state_dict(torch.load(path))
-        found = [model.predict_structure(one, task="ef") for one in structures]
-        return [
-            (float(one["e"]) * len(structure), one["f"])
-            for one, structure in zip(found, structures, strict=True)
-        ]
+        found = model.predict_graph(graphs, task="ef", batch_size=4)
+        return [(float(one["e"]) * len(one["f"]), one["f"]) for one in found]
 
     return predict
 
