@@ -1,0 +1,287 @@
+"""Train ours and the peers on the same frames for the same wall time; draw test errors over time.
+
+    python benchmarks/accuracy/compare.py --cases si 3bpa --minutes 10 --threads 1 \\
+        --peer mace=PEERS/mace/bin/python --peer sevennet=PEERS/sevennet/bin/python \\
+        --data ../shared/data -o RUNS
+
+Results merge into RUNS/accuracy.json, so a comparison can be made bit by bit; what is in there is not run again
+without --again. See README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cases import CASES, case_named, write_case
+from results import METHODS, PEERS, Entry, Results, table
+
+from janus_md.errors import UserError, nearest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+RECIPES = {"si": ROOT / "training" / "recipes" / "silicon.yaml"}
+"""Other cases have theirs in ``recipes``."""
+PACE_SECONDS = 30.0
+ALLOWANCE = 0.95
+"""Share of the time that a schedule in epochs is laid out for: the machine may be slower than when measured."""
+GRACE_SECONDS = 120.0
+"""How much longer than its time a method may take to reach the end of a step."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the command line asks for."""
+
+    cases: list[str]
+    methods: list[str]
+    interpreters: dict[str, str]
+    minutes: float
+    threads: int
+    seed: int
+    data: Path
+    output: Path
+    again: bool
+
+    def folder(self, case: str, method: str) -> Path:
+        return self.output / case / method / f"{self.minutes:g}-minutes"
+
+
+def main() -> None:
+    try:
+        plan = read_plan(sys.argv[1:])
+        failures = compare(plan)
+    except UserError as error:
+        sys.exit(f"compare.py: {error}")
+    if failures:
+        sys.exit("\n".join(f"compare.py: {line}" for line in failures))
+
+
+def read_plan(words: list[str]) -> Plan:
+    """Raises ``UserError`` for names that are unknown and interpreters or data that are not there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", nargs="+", default=list(CASES), metavar="CASE")
+    parser.add_argument("--only", nargs="+", metavar="METHOD", help=f"of {', '.join(METHODS)}")
+    parser.add_argument("--minutes", type=float, default=10.0, help="wall time of each training")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cores", type=int, nargs="+", help="pin everything to these cores")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--again", action="store_true", help="also run what is done already")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of everything")
+    options = parser.parse_args(words)
+    interpreters = dict(map(_interpreter, options.peer))
+    if not options.data.is_dir():
+        raise UserError(f"{options.data} is not a folder; give that of the data sets with --data")
+    if options.minutes <= 0 or options.threads < 1:
+        raise UserError("--minutes and --threads must be positive")
+    for name in options.cases:
+        case_named(name)
+    if options.cores is not None:
+        _pin(options.cores)
+    return Plan(
+        cases=options.cases,
+        methods=_methods(options.only, interpreters),
+        interpreters=interpreters,
+        minutes=options.minutes,
+        threads=options.threads,
+        seed=options.seed,
+        data=options.data.resolve(),
+        output=options.output.resolve(),
+        again=options.again,
+    )
+
+
+def compare(plan: Plan) -> list[str]:
+    """Run what is missing, draw; returns a sentence for every method that failed."""
+    results, failures = Results(plan.output), []
+    for case in plan.cases:
+        facts = write_case(case, plan.data, plan.output / "data" / case)
+        for method in plan.methods:
+            if (case, method, plan.minutes) in results and not plan.again:
+                continue
+            print(f"{case}: {method}, {plan.minutes:g} minutes", file=sys.stderr, flush=True)
+            try:
+                results.add(run(plan, case, method, facts))
+            except Failed as failure:
+                failures.append(str(failure))
+            _show(results, plan)
+    _show(results, plan)
+    print(table(results, plan.minutes))
+    return failures
+
+
+class Failed(Exception):
+    """One sentence: which method failed on which case, and where its output is."""
+
+
+def run(plan: Plan, case: str, method: str, facts: dict[str, Any]) -> Entry:
+    """Train one method on one case, then evaluate what it kept."""
+    folder = plan.folder(case, method)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    content = {
+        "case": case, "method": method, "data": str(plan.output / "data" / case),
+        "minutes": plan.minutes, "threads": plan.threads, "seed": plan.seed,
+        "pace_seconds": PACE_SECONDS, "recipe": str(recipe_of(case)), **facts,
+    }  # fmt: skip
+    pace = {} if method == "ours" else measure_pace(plan, case, method, content)
+    epochs = epochs_in(plan.minutes, **pace) if pace else None
+    content |= {"folder": str(folder), "epochs": epochs}
+    before = cpu_minutes()
+    start(plan, method, "train", content, 60.0 * plan.minutes + GRACE_SECONDS)
+    used = cpu_minutes() - before
+    start(plan, method, "evaluate", content, math.inf)
+    measured = json.loads((folder / "facts.json").read_text())
+    end = folder / "end.json"
+    return Entry(
+        case=case, method=method, minutes=plan.minutes, threads=plan.threads, seed=plan.seed,
+        cpu=cpu_model(), cpu_minutes=round(used, 3), **measured,
+        epochs=epochs, epoch_s=pace.get("epoch_s"),
+        steps=json.loads(end.read_text())["steps"] if end.is_file() else None,
+        points=json.loads((folder / "points.json").read_text()),
+    )  # fmt: skip
+
+
+def recipe_of(case: str) -> Path:
+    return RECIPES.get(case, HERE / "recipes" / f"{case}.yaml")
+
+
+def measure_pace(plan: Plan, case: str, method: str, content: dict[str, Any]) -> dict[str, float]:
+    """Seconds of set-up and of an epoch, measured once per case and method by a short training that is thrown away."""
+    folder = plan.output / case / method / "pace"
+    if plan.again:
+        shutil.rmtree(folder, ignore_errors=True)
+    if not (folder / "pace.json").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        start(plan, method, "train", content | {"folder": str(folder), "epochs": None}, math.inf)
+    return json.loads((folder / "pace.json").read_text())
+
+
+def epochs_in(minutes: float, set_up_s: float, epoch_s: float) -> int:
+    """Epochs for which there is time."""
+    return max(2, int((60.0 * minutes - set_up_s) * ALLOWANCE / epoch_s))
+
+
+def start(plan: Plan, method: str, what: str, content: dict[str, Any], limit: float) -> None:
+    """Run the script of a method and wait; ``limit`` seconds later it is ended.
+
+    Raises ``Failed`` where it fails or where it is not done by then.
+    """
+    folder = Path(content["folder"])
+    peer = method.removesuffix("-tuned")
+    job, log = folder / "job.json", folder / f"{what}.log"
+    with log.open("w") as stream:
+        job.write_text(json.dumps(content | {"started": time.time()}, indent=2) + "\n")
+        process = subprocess.Popen(
+            [_python(plan, peer), HERE / f"run_{peer}.py", what, job],
+            env=environment(plan.threads, ours=method == "ours"),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(None if math.isinf(limit) else limit)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            # Ours has a process of its own below the script: the group holds both.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+    if code != 0:
+        why = "did not stop in time" if code is None else f"failed ({_last_line(log)})"
+        raise Failed(f"{method} {why} on {content['case']}; its output is in {log}")
+
+
+def environment(threads: int, ours: bool) -> dict[str, str]:
+    """The same threads for everybody, no GPU; ours finds this checkout, the peers only the scripts here."""
+    paths = [HERE, ROOT, ROOT / "training"] if ours else [HERE]
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    return os.environ | dict.fromkeys(names, str(threads)) | {
+        "PYTHONPATH": os.pathsep.join(map(str, paths)), "CUDA_VISIBLE_DEVICES": "",
+    }  # fmt: skip
+
+
+def cpu_minutes() -> float:
+    """Of all children so far: on a shared machine it tells who got how much of the wall time."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (usage.ru_utime + usage.ru_stime) / 60.0
+
+
+def cpu_model() -> str:
+    """As the system names it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else 'unknown'}, {os.cpu_count()} cores"
+
+
+def _show(results: Results, plan: Plan) -> None:
+    """Table and picture of what there is."""
+    if not any(results.of(case, plan.minutes) for case in CASES):
+        return
+    from picture import draw
+
+    (plan.output / "accuracy.md").write_text(table(results, plan.minutes), encoding="utf-8")
+    draw(results, plan.minutes, plan.output / "accuracy.png")
+
+
+def _interpreter(text: str) -> tuple[str, str]:
+    name, _, python = text.partition("=")
+    if name not in PEERS:
+        raise UserError(f"peer '{name}' is unknown{nearest(name, PEERS)}")
+    if not python or shutil.which(python) is None:
+        raise UserError(f"--peer {text}: there is no interpreter '{python}'; give NAME=PYTHON")
+    # Not resolved: the interpreter of an environment is a link, and its place tells which one.
+    python = os.path.abspath(shutil.which(python) or python)
+    probe = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
+    words = [python, "-c", probe, PEERS[name]]
+    if subprocess.run(words, env=environment(1, ours=False)).returncode:
+        raise UserError(f"--peer {text}: '{PEERS[name]}' is not installed there; see README.md")
+    return name, python
+
+
+def _methods(only: list[str] | None, interpreters: dict[str, str]) -> list[str]:
+    for name in only or []:
+        if name not in METHODS:
+            raise UserError(f"method '{name}' is unknown{nearest(name, METHODS)}")
+        peer = name.removesuffix("-tuned")
+        if peer in PEERS and peer not in interpreters:
+            raise UserError(f"method '{name}' needs --peer {peer}=PYTHON")
+    return only or ["ours", *(m for m in METHODS if m.removesuffix("-tuned") in interpreters)]
+
+
+def _pin(cores: list[int]) -> None:
+    """This process and all it starts."""
+    try:
+        os.sched_setaffinity(0, cores)
+    except (AttributeError, OSError, ValueError):
+        raise UserError(f"--cores {cores}: these cores cannot be had here") from None
+
+
+def _python(plan: Plan, peer: str) -> str:
+    return plan.interpreters.get(peer, sys.executable)
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:200] if lines else "no output"
+
+
+if __name__ == "__main__":
+    main()

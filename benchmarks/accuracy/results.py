@@ -1,0 +1,98 @@
+"""The file of results: one entry per case, method and wall time; and the table made of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cases import CASES
+
+from janus_md.errors import UserError
+
+FILE = "accuracy.json"
+PEERS = {"mace": "mace", "sevennet": "sevenn", "nequip": "nequip", "chgnet": "chgnet"}
+"""Name of a peer and the module that its interpreter must be able to import."""
+METHODS = ("ours", *(name + tuned for name in PEERS for tuned in ("", "-tuned")))
+
+
+@dataclass
+class Entry:
+    """``points``: minutes since the process was started, energy MAE in meV/atom, force MAE in meV/Å.
+
+    ``cpu_minutes`` is what training got of the cores; ``epochs`` and ``epoch_s`` what a peer's schedule was laid out
+    for and the time of an epoch that was measured for it.
+    """
+
+    case: str
+    method: str
+    minutes: float
+    threads: int
+    seed: int
+    cpu: str
+    cpu_minutes: float
+    versions: dict[str, str]
+    settings: dict[str, Any]
+    steps: int | None = None
+    epochs: int | None = None
+    epoch_s: float | None = None
+    points: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def key(self) -> tuple[str, str, float]:
+        return self.case, self.method, self.minutes
+
+
+class Results:
+    """What was measured so far; every entry that is added is on disk at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / FILE
+        try:
+            content = json.loads(self._file.read_text()) if self._file.is_file() else []
+            self._entries = {entry.key: entry for entry in (Entry(**one) for one in content)}
+        except (ValueError, TypeError):
+            raise UserError(
+                f"{self._file} is damaged or of another version; move it away"
+            ) from None
+
+    def __contains__(self, key: tuple[str, str, float]) -> bool:
+        return key in self._entries
+
+    def add(self, entry: Entry) -> None:
+        self._entries[entry.key] = entry
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self._file.with_name(f".{FILE}.part")
+        content = [asdict(one) for one in self._entries.values()]
+        scratch.write_text(json.dumps(content, indent=1) + "\n")
+        scratch.replace(self._file)
+
+    def of(self, case: str, minutes: float) -> dict[str, Entry]:
+        """Entries of a case by method, in the order of ``METHODS``."""
+        keys = [(case, method, minutes) for method in METHODS]
+        return {key[1]: self._entries[key] for key in keys if key in self._entries}
+
+
+def table(results: Results, minutes: float) -> str:
+    """Markdown: errors at the end of the time, cases in rows, methods in columns."""
+    by_case = {name: results.of(name, minutes) for name in CASES}
+    by_case = {name: entries for name, entries in by_case.items() if entries}
+    methods = [m for m in METHODS if any(m in entries for entries in by_case.values())]
+    lines = [_row(["case", *methods]), _row(["---"] * (1 + len(methods)))]
+    for name, entries in by_case.items():
+        cells = [_cell(entries[m]) if m in entries else "" for m in methods]
+        lines.append(_row([CASES[name].title, *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def _cell(entry: Entry) -> str:
+    if not entry.points:
+        return "no step in time"
+    last = entry.points[-1]
+    return f"{last['energy_mae']:.3g} / {last['force_mae']:.3g}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
