@@ -120,9 +120,7 @@ def _expand_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None,
 def _contract_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
     h, weights, experts = ctx.saved_tensors
     dh = expert_expand(g, weights.transpose(1, 2), experts) if ctx.needed[0] else None
-    dw = (
-        expert_outer(g, h, experts, weights.shape[0]).transpose(1, 2) if ctx.needed[1] else None
-    )
+    dw = expert_outer(g, h, experts, weights.shape[0]).transpose(1, 2) if ctx.needed[1] else None
     return dh, dw, None
 
 

@@ -33,7 +33,7 @@ from janus_training.report import write_report
 from janus_training.run import begin_run, refuse_used, write_sample
 from janus_training.sampler import BudgetSampler, Position
 from janus_training.schedule import Clock, Horizon, lr_factor
-from janus_training.staged import StagedDerivatives
+from janus_training.staged import Sizes, StagedDerivatives
 
 REPORT_MINUTES = 0.2
 """Kept at the end of a run by wall time for the last checkpoint and the report."""
@@ -78,7 +78,7 @@ def _train(config: Config, data: Data, run: Path, clock: Clock, reporter: Report
     model = _new_model(config, data).to(device)
     optimizer = build_optimizer(model, config.optimiser, structures_per_batch)
     peak = peak_rate(config.optimiser, structures_per_batch)
-    engine = _engine(config, model, reporter)
+    engine = _engine(config, data, model, reporter)
     ema = Ema(model, config.ema.decay)
     state = load_checkpoint(run, model, optimizer, ema) or Progress()
     clock.before = state.minutes
@@ -155,9 +155,7 @@ def take_step(
     stress = weights["stress"] > 0 and bool(batch.targets.has_stress.any())
     weights["stress"] = weights["stress"] if stress else 0.0
     graphs = with_volumes(batch.graphs) if stress else batch.graphs
-    prediction = predict(
-        model, graphs, forces=True, stress=stress, training=True, engine=engine
-    )
+    prediction = predict(model, graphs, forces=True, stress=stress, training=True, engine=engine)
     terms = loss_terms(config.loss, weights, prediction, batch.targets)
     loss = total_loss(terms, weights)
     optimizer.zero_grad(set_to_none=True)
@@ -199,11 +197,14 @@ def _new_model(config: Config, data: Data) -> MatRISMoE:
     return model
 
 
-def _engine(config: Config, model: MatRISMoE, reporter: Reporter) -> Engine | None:
+def _engine(config: Config, data: Data, model: MatRISMoE, reporter: Reporter) -> Engine | None:
     if not config.train.compile:
         return None
-    reporter.say("compiling the step: minutes for a new architecture, seconds for one compiled before")
-    return StagedDerivatives(model)
+    reporter.say("compiling the step: minutes for a new architecture, less for one compiled before")
+    _, chosen = next(data.sampler.walk(Position()))
+    batch = data.train.batch(chosen).graphs
+    atoms, slots = batch.neighbours[0].shape
+    return StagedDerivatives(model, Sizes(atoms, slots, batch.line_counts[0], batch.num_graphs))
 
 
 def _prepare(config: Config, frames: Frames) -> Data:

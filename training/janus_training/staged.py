@@ -8,7 +8,7 @@ happen to agree) are kept out of the traced example and padded away at run time.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,15 @@ SMALLEST = 2
 """Least number of atoms, graphs and slots a compiled step is given."""
 
 
+class Sizes(NamedTuple):
+    """Atoms, slots, line-graph slots and graphs of a batch; what is compiled is tuned to them but not bound to them."""
+
+    atoms: int
+    slots: int
+    line: int
+    graphs: int
+
+
 class StagedDerivatives:
     """``model`` and its gradients as one compiled function; give it to :func:`janus_md.model.predict`.
 
@@ -32,10 +41,9 @@ class StagedDerivatives:
     The first call compiles, for minutes; torch keeps the result in its cache for later runs of the same architecture.
     """
 
-    def __init__(self, model: MatRISMoE) -> None:
-        self._graph = trace(model)
-        self._compiled = torch.compile(self._graph, dynamic=True, fullgraph=True)
-        self._compiled(*_example(model))  # sizes that all differ, so that none are taken to be equal
+    def __init__(self, model: MatRISMoE, typical: Sizes) -> None:
+        self._compiled = torch.compile(trace(model, typical), dynamic=True, fullgraph=True)
+        self._compiled(*_example(model, typical))
 
     def __call__(self, inputs: Inputs) -> Derivatives:
         """Energies, features and gradients of a batch in one table, ready for one more derivative."""
@@ -44,7 +52,7 @@ class StagedDerivatives:
         return Derivatives(rows[:atoms], features[:atoms], [gradients[:atoms, :slots]])
 
 
-def trace(model: MatRISMoE) -> GraphModule:
+def trace(model: MatRISMoE, typical: Sizes) -> GraphModule:
     """The graph of (energies, features, gradient by edge vectors) of a batch in one table, sizes symbolic.
 
     Raises:
@@ -64,13 +72,21 @@ def trace(model: MatRISMoE) -> GraphModule:
     ) -> tuple[Tensor, Tensor, Tensor]:
         vectors = vectors.detach().requires_grad_()
         rows, features = model(
-            species, graph, [neighbours], [vectors], [line.shape[0]], task, charge, spin, composition
+            species,
+            graph,
+            [neighbours],
+            [vectors],
+            [line.shape[0]],
+            task,
+            charge,
+            spin,
+            composition,
         )
         (gradient,) = torch.autograd.grad(rows.sum(), vectors, create_graph=True)
         return rows, features, gradient
 
     traced = make_fx(derivatives, tracing_mode="symbolic", _allow_non_fake_inputs=True)(
-        *_example(model)
+        *_example(model, typical)
     )
     # Nodes left by autograd's bookkeeping: differentiating through them would lose parts of parameter gradients.
     for node in list(traced.graph.nodes):
@@ -81,7 +97,9 @@ def trace(model: MatRISMoE) -> GraphModule:
     traced.recompile()
     known = {id(parameter) for parameter in model.parameters()}
     if any(id(parameter) not in known for parameter in traced.parameters()):
-        raise UserError("the model makes parameters while it runs, so it cannot be compiled: unset train.compile")
+        raise UserError(
+            "the model makes parameters while it runs, so it cannot be compiled: unset train.compile"
+        )
     return traced
 
 
@@ -116,10 +134,17 @@ def _arguments(inputs: Inputs) -> tuple[Tensor, ...]:
     )
 
 
-def _example(model: MatRISMoE) -> tuple[Any, ...]:
-    """A batch of random edges whose sizes are typical, all different and no power of two."""
-    atoms, slots, line, graphs = 127, 43, 23, 7
+def _example(model: MatRISMoE, typical: Sizes) -> tuple[Any, ...]:
+    """A batch of random edges of about typical sizes, all different, so that none are taken to be equal."""
     device = next(model.parameters()).device
+    line = max(typical.line, SMALLEST + 1)
+    slots = max(typical.slots, line + 2)
+    graphs = typical.graphs + SMALLEST
+    while graphs in (line, slots):
+        graphs += 1
+    atoms = max(typical.atoms, SMALLEST + 1)
+    while atoms in (line, slots, graphs):
+        atoms += 1
     random = torch.Generator().manual_seed(0)
     vectors = torch.randn(atoms, slots, 3, generator=random, dtype=torch.float64)
     vectors = 2.0 * vectors / vectors.norm(dim=-1, keepdim=True)
