@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._inductor.cpp_builder import get_cpp_compiler
+from torch._inductor.exc import InvalidCxxCompiler
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -42,6 +44,13 @@ class StagedDerivatives:
     """
 
     def __init__(self, model: MatRISMoE, typical: Sizes) -> None:
+        """Raises ``UserError`` where there is no C++ compiler."""
+        try:
+            get_cpp_compiler()
+        except InvalidCxxCompiler:
+            raise UserError(
+                "train.compile needs a C++ compiler and found none: install g++ or set train.compile=false"
+            ) from None
         self._compiled = torch.compile(trace(model, typical), dynamic=True, fullgraph=True)
         self._compiled(*_example(model, typical))
 
