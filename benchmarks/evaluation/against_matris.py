@@ -41,9 +41,9 @@ def main() -> None:
     options = parser.parse_args()
     ours = run(sys.executable, "run_janus.py", options.threads, 3)
     peers = {
-        "matris": run(options.peer_python, "run_matris.py", options.threads, 0),
+        "matris": run(options.peer_python, "run_matris.py", options.threads, 1),
         "matris-recompute": run(
-            options.peer_python, "run_matris.py", options.threads, 0, "recompute"
+            options.peer_python, "run_matris.py", options.threads, 1, "recompute"
         ),
     }
     ratios = {

@@ -1,0 +1,79 @@
+"""A training step and an evaluation in our naive, plain and compiled forms, in turn, each in a process of its own.
+
+    python benchmarks/speed/against_naive.py --preset small --systems salt-64 silicon-64 -o FILE.json
+
+Processor seconds after a warm-up (a median), memory above the imports, and their ratios to the naive form, whose
+energies the others must reproduce.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from systems import SYSTEMS
+
+HERE = Path(__file__).resolve().parent
+FORMS = {"train": ("naive", "plain", "compiled"), "evaluate": ("naive", "plain")}
+
+
+def measure(form: str, kind: str, options: argparse.Namespace, system: str) -> dict[str, float]:
+    """What ``run_form.py`` prints."""
+    arguments = [form, kind, options.preset, system, options.threads, options.repeats]
+    done = subprocess.run(
+        [sys.executable, str(HERE / "run_form.py"), *map(str, arguments)],
+        env=os.environ | {"OMP_NUM_THREADS": str(options.threads)},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="small")
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=["salt-64", "silicon-64"])
+    parser.add_argument("--forms", nargs="+", default=["naive", "plain", "compiled"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    rows = []
+    print(f"{'system':14}{'work':10}{'form':10}{'cpu s':>9}{'ratio':>7}{'MB':>7}{'ratio':>7}")
+    for system in options.systems:
+        for kind, forms in FORMS.items():
+            base: dict[str, float] = {}
+            for form in (name for name in forms if name in options.forms):
+                found = measure(form, kind, options, system)
+                base = base or found
+                if abs(found["energy"] - base["energy"]) > 1e-4 * found["atoms"]:
+                    raise SystemExit(f"{form} disagrees with naive on {system}: {found} {base}")
+                faster = round(base["cpu_s"] / found["cpu_s"], 2)
+                smaller = round(base["above_imports_mb"] / max(found["above_imports_mb"], 1), 2)
+                rows.append(
+                    {
+                        "system": system,
+                        "work": kind,
+                        "form": form,
+                        **found,
+                        "faster": faster,
+                        "smaller": smaller,
+                    }
+                )
+                print(
+                    f"{system:14}{kind:10}{form:10}{found['cpu_s']:>9}{faster:>7}"
+                    f"{found['above_imports_mb']:>7}{smaller:>7}",
+                    flush=True,
+                )
+    if options.output:
+        result = {"preset": options.preset, "threads": options.threads, "rows": rows}
+        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
