@@ -116,7 +116,7 @@ class JanusCalculator(Calculator):
         if lacking:
             raise UserError(
                 f"{self.source.path} knows no {', '.join(lacking)}, only"
-                f" {' '.join(self.source.elements)}: use a model trained or exported with it"
+                f" {' '.join(self.source.elements)}: use a model trained or exported with all of them"
             )
         if {"stress", "stresses"} & set(properties) and not atoms.pbc.all():
             raise UserError(

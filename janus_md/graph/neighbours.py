@@ -16,7 +16,7 @@ from vesin import NeighborList
 
 from janus_md.errors import UserError
 
-SMALLEST_DISTANCE = 0.05
+SMALLEST_DISTANCE = 0.2
 """Å; two nuclei closer than this are a mistake in the input, not a structure."""
 
 

@@ -9,7 +9,7 @@
 namespace janus {
 namespace {
 
-constexpr double kSmallestDistance = 0.05;  // Å; nuclei closer than this are a mistake in the input
+constexpr double kSmallestDistance = 0.2;  // Å; nuclei closer than this are a mistake in the input
 constexpr double kFarAway = 1000.0;         // Å, the length of an unused slot's edge; beyond any cutoff
 constexpr double kLargestPadding = 0.12;    // share of a bucket's work that may be padding ...
 constexpr double kFreePadding = 4096;       // ... unless it is so little that another bucket costs more

@@ -68,6 +68,7 @@ def evaluate_files(
         frames = read_frames(file)
         for frame in frames:
             frame.task = _task_of(frame, task, source)
+            _refuse_unknown_elements(frame, source)
         store = GraphStore(frames, source.tasks, source.cutoff, source.line_cutoff, GRAPH_MEMORY)
         results = predict_frames(source.model, store, budget)
         rows += [errors_of(str(file), name, members) for name, members in by_task(results).items()]
@@ -172,6 +173,15 @@ def _batches(store: GraphStore, budget: BatchConfig) -> list[NDArray[np.int64]]:
     limits = np.array([np.iinfo(np.int64).max // 2 if limit is None else limit for limit in given])
     limits = np.maximum(limits, costs.max(axis=0, initial=1))
     return pack(costs, limits, np.argsort(-store.costs[:, 1], kind="stable"))
+
+
+def _refuse_unknown_elements(frame: Frame, source: Source) -> None:
+    missing = [s for s in dict.fromkeys(frame.atoms.symbols) if s not in source.elements]
+    if missing:
+        raise UserError(
+            f"{frame.where} has {', '.join(missing)}, but {source.path} was made for "
+            f"{' '.join(source.elements)}: take such frames out, or a model trained or exported with all of them"
+        )
 
 
 def _task_of(frame: Frame, task: str | None, source: Source) -> str:

@@ -24,7 +24,7 @@ from janus_training.config import Config, LossConfig
 from janus_training.data import Frames, check_elements, load_frames
 from janus_training.ema import Ema
 from janus_training.evaluate import Result, by_task, errors_of, predict_frames, with_volumes
-from janus_training.loss import loss_terms, total_loss, weights_at
+from janus_training.loss import TERMS, loss_terms, total_loss, weights_at
 from janus_training.metrics import Metrics, Reporter
 from janus_training.model_section import resolve_model
 from janus_training.optimizer import build_optimizer, peak_rate, set_rate
@@ -135,7 +135,10 @@ def _train(config: Config, data: Data, run: Path, clock: Clock, reporter: Report
                 f"{run} was interrupted at step {state.step}; continue it with --resume"
             )
         if state.step == 0:
-            raise UserError(f"{run} had no time for a single step; raise train.max_minutes")
+            raise UserError(
+                f"{run} had no time for a single step; "
+                "go on with --resume --set train.max_minutes=MORE, or remove it"
+            )
         validate()
     reporter.say(f"{run}: {state.step} steps in {clock.minutes:.1f} min; writing report.html")
     with ema.applied():
@@ -178,7 +181,18 @@ def _filled_in(config: Config, frames: Frames) -> Config:
         raise UserError(f"model.tasks lacks '{min(missing)}', which data.sets names; add it")
     if config.loss.magmoms.weight and not model.magmoms:
         raise UserError("loss.magmoms has a weight but model.magmoms is false; set it to true")
+    _refuse_unlabelled(config.loss, frames)
     return config.model_copy(update={"model": model.model_dump(mode="json")})
+
+
+def _refuse_unlabelled(loss: LossConfig, frames: Frames) -> None:
+    """A term with a weight that no frame has a label for would train nothing without a word."""
+    for name in TERMS:
+        if getattr(loss, name).weight and all(getattr(f, name) is None for f in frames.train):
+            raise UserError(
+                f"loss.{name} has a weight but no training frame has such a label; "
+                f"set loss.{name}.weight=0 or say with data.sets.keys where the label is"
+            )
 
 
 def _new_model(config: Config, data: Data) -> MatRISMoE:

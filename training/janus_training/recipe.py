@@ -22,11 +22,22 @@ def load_config(path: str | Path, settings: Sequence[str] = ()) -> Config:
     content = _read(path)
     for setting in settings:
         apply_setting(content, setting)
-    config = parse_config(content, str(path))
     try:
-        resolve_model(config.model, ["H"], ["default"])  # checked before any data are read
+        return _checked(content, str(path))
+    except UserError:
+        if settings:
+            _checked(_read(path), str(path))  # if the recipe alone is right, the settings are not
+            return _checked(content, f"--set {' '.join(settings)}")
+        raise
+
+
+def _checked(content: dict[str, Any], source: str) -> Config:
+    """Model included, before any data are read."""
+    config = parse_config(content, source)
+    try:
+        resolve_model(config.model, ["H"], ["default"])
     except UserError as fault:
-        raise UserError(f"{path}: {fault}") from None
+        raise UserError(f"{source}: {fault}") from None
     return config
 
 
