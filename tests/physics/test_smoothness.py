@@ -74,14 +74,21 @@ def test_crossing_in_a_crystal(scaled, crystal) -> None:
     lengths = np.linalg.norm(build_graph(crystal, 5.0, 4.0).vectors, axis=1)
     nearest = lengths[np.abs(lengths - target).argmin()]
 
-    def place(offset: float) -> ase.Atoms:
-        swollen = crystal.copy()
-        swollen.set_cell(crystal.cell.array * (target + offset) / nearest, scale_atoms=True)
-        return swollen
+    def around(shift: float) -> Callable[[float], ase.Atoms]:
+        def place(offset: float) -> ase.Atoms:
+            swollen = crystal.copy()
+            scale = (target + shift + offset) / nearest
+            swollen.set_cell(crystal.cell.array * scale, scale_atoms=True)
+            return swollen
 
-    energy, force = jumps(scaled, place)
-    assert energy < 1e-9
-    assert force < 1e-6
+        return place
+
+    energy, force = jumps(scaled, around(0.0))
+    # Doubled weights of a trained model give forces of thousands of eV/Å, whose rounding alone is more than the
+    # bounds: there the crossing must not stand out from places where nothing crosses.
+    elsewhere = [jumps(scaled, around(shift)) for shift in (-0.01, 0.003, 0.01)]
+    assert energy < max(1e-9, *(measured for measured, _ in elsewhere))
+    assert force < max(1e-6, *(measured for _, measured in elsewhere))
 
 
 def test_energy_is_smooth_along_a_bond(evaluate) -> None:

@@ -37,10 +37,19 @@ def test_command_line_over_file_over_defaults(recipe: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("train.max_minuts=3", r"unknown key 'train.max_minuts' \(did you mean 'train.max_minutes'\?\)"),
+        (
+            "train.max_minuts=3",
+            r"unknown key 'train.max_minuts' \(did you mean 'train.max_minutes'\?\)",
+        ),
         ("optimizer.lr=3", r"unknown key 'optimizer' \(did you mean 'optimiser'\?\)"),
-        ("loss.forces.weigth=3", r"unknown key 'loss.forces.weigth' \(did you mean 'loss.forces.weight'\?\)"),
-        ("data.sets.0.pth=a", r"unknown key 'data.sets.0.pth' \(did you mean 'data.sets.0.path'\?\)"),
+        (
+            "loss.forces.weigth=3",
+            r"unknown key 'loss.forces.weigth' \(did you mean 'loss.forces.weight'\?\)",
+        ),
+        (
+            "data.sets.0.pth=a",
+            r"unknown key 'data.sets.0.pth' \(did you mean 'data.sets.0.path'\?\)",
+        ),
         ("data.sets.4.path=a", r"must be a number below 1"),
         ("model.cutof=4", r"unknown key 'model.cutof' \(did you mean 'model.cutoff'\?\)"),
         ("model.preset=smal", r"'smal'.*did you mean 'small'"),
@@ -60,7 +69,10 @@ def test_command_line_over_file_over_defaults(recipe: Path) -> None:
         ("optimiser.betas=[1, 2, 3]", r"'optimiser.betas' is \[1, 2, 3\]; give a list of 2"),
         ("loss.energy.weight=abc", r"weight' is 'abc'; give a number or keys and values"),
         ("loss.energy.weight={start: 1}", r"key 'loss.energy.weight.end' is missing"),
-        ("loss.energy.weight={start: 1, edn: 2}", r"weight.edn' \(did you mean 'loss.energy.weight.end'\?\)"),
+        (
+            "loss.energy.weight={start: 1, edn: 2}",
+            r"weight.edn' \(did you mean 'loss.energy.weight.end'\?\)",
+        ),
         ("loss.energy.form=norm", r"for forces"),
         ("train.steps", r"--set train.steps has no '='"),
         ("=3", r"--set =3 has no key before '='"),

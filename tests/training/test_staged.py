@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import ase
@@ -112,15 +113,8 @@ def test_a_compiled_run_follows_the_plain_one(recipe: Path, tmp_path: Path):
     small = ("model.blocks=1", "model.line_blocks=0", "model.num_radial=3", "train.dtype=float64")
     for compile in ("false", "true"):
         run = tmp_path / f"compiled-{compile}"
-        command = [
-            "janus-md",
-            "train",
-            str(recipe),
-            "-o",
-            str(run),
-            "--set",
-            f"train.compile={compile}",
-        ]
+        command = [sys.executable, "-c", "from janus_md.cli.main import main; main()", "train"]
+        command += [str(recipe), "-o", str(run), "--set", f"train.compile={compile}"]
         for setting in small:
             command += ["--set", setting]
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
