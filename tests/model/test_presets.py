@@ -40,7 +40,7 @@ def test_every_preset_is_consistent(name: str) -> None:
 def test_unknown_names_get_a_hint() -> None:
     with pytest.raises(UserError, match="did you mean 'small'"):
         preset("smal")
-    with pytest.raises(UserError, match="did you mean 'model.line_cutoff'"):
+    with pytest.raises(UserError, match=r"did you mean 'model\.line_cutoff'"):
         preset("small", line_cutof=3.0)
     with pytest.raises(UserError, match="line_cutoff must not exceed cutoff"):
         preset("small", line_cutoff=7.0)
