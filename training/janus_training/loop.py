@@ -33,7 +33,6 @@ from janus_training.report import write_report
 from janus_training.run import begin_run, refuse_used, write_sample
 from janus_training.sampler import BudgetSampler, Position
 from janus_training.schedule import Clock, Horizon, lr_factor
-from janus_training.staged import Sizes, StagedDerivatives
 
 REPORT_MINUTES = 0.2
 """Kept at the end of a run by wall time for the last checkpoint and the report."""
@@ -214,6 +213,11 @@ def _new_model(config: Config, data: Data) -> MatRISMoE:
 def _engine(config: Config, data: Data, model: MatRISMoE, reporter: Reporter) -> Engine | None:
     if not config.train.compile:
         return None
+    from janus_training.staged import (
+        Sizes,
+        StagedDerivatives,
+    )  # the compiler takes a second to import
+
     reporter.say("compiling the step: minutes for a new architecture, less for one compiled before")
     _, chosen = next(data.sampler.walk(Position()))
     batch = data.train.batch(chosen).graphs

@@ -2,8 +2,9 @@
 
 AOTAutograd refuses to differentiate twice, so the first derivative is made part of the program: ``make_fx`` traces the
 model and its gradient with respect to the edge vectors into one graph of plain operators, which is then compiled with
-symbolic sizes. One compilation serves every batch: sizes that compilers treat as special (0 and 1, or two sizes that
-happen to agree) are kept out of the traced example and padded away at run time.
+symbolic sizes. One compilation serves every batch (two where batches lie on both sides of a size at which the compiler
+changes its mind): sizes that are special to it (0 and 1, or two that happen to agree) are kept out of the traced
+example and padded away at run time.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class StagedDerivatives:
     """``model`` and its gradients as one compiled function; give it to :func:`janus_md.model.predict`.
 
     Parameters are those of the model itself, so an optimiser step or averaged weights put in their place are seen.
-    The first call compiles, for minutes; torch keeps the result in its cache for later runs of the same architecture.
+    Making it compiles, for minutes; torch keeps the result in its cache for later runs of the same architecture.
     """
 
     def __init__(self, model: MatRISMoE, typical: Sizes) -> None:
