@@ -10,28 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
-from systems import SYSTEMS
+from measure import measured
+from structures import SYSTEMS
 
 HERE = Path(__file__).resolve().parent
 FORMS = {"train": ("naive", "plain", "compiled"), "evaluate": ("naive", "plain")}
-
-
-def measure(form: str, kind: str, options: argparse.Namespace, system: str) -> dict[str, float]:
-    """What ``run_form.py`` prints."""
-    arguments = [form, kind, options.preset, system, options.threads, options.repeats]
-    done = subprocess.run(
-        [sys.executable, str(HERE / "run_form.py"), *map(str, arguments)],
-        env=os.environ | {"OMP_NUM_THREADS": str(options.threads)},
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
@@ -49,7 +35,10 @@ def main() -> None:
         for kind, forms in FORMS.items():
             base: dict[str, float] = {}
             for form in (name for name in forms if name in options.forms):
-                found = measure(form, kind, options, system)
+                found = measured(
+                    sys.executable, HERE / "run_form.py", options.threads,
+                    form, kind, options.preset, system, options.threads, options.repeats,
+                )  # fmt: skip
                 base = base or found
                 if abs(found["energy"] - base["energy"]) > 1e-4 * found["atoms"]:
                     raise SystemExit(f"{form} disagrees with naive on {system}: {found} {base}")

@@ -12,15 +12,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation"))
-
 from measure import peak_mb
 from naive import energy_and_gradient, flat_graph
-from systems import SYSTEMS
+from structures import SYSTEMS
 
 from janus_md.export import merge_experts
 from janus_md.graph import batch_graphs, build_graph
@@ -64,7 +60,7 @@ def main() -> None:
     form, kind, name, system, threads, repeats = sys.argv[1:]
     torch.set_num_threads(int(threads))
     torch.manual_seed(0)
-    structures = SYSTEMS[system]()
+    structures = [SYSTEMS[system]()]
     elements = sorted({symbol for atoms in structures for symbol in atoms.symbols})
     model = MatRISMoE(preset(name, elements=elements))
     before = peak_mb()

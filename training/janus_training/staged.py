@@ -63,11 +63,7 @@ class StagedDerivatives:
 
 
 def trace(model: MatRISMoE, typical: Sizes) -> GraphModule:
-    """The graph of (energies, features, gradient by edge vectors) of a batch in one table, sizes symbolic.
-
-    Raises:
-        UserError: the model holds an operation that cannot be traced.
-    """
+    """The graph of (energies, features, gradient by edge vectors) of a batch in one table, sizes symbolic."""
 
     def derivatives(
         species: Tensor,
@@ -105,11 +101,6 @@ def trace(model: MatRISMoE, typical: Sizes) -> GraphModule:
             traced.graph.erase_node(node)
     traced.graph.lint()
     traced.recompile()
-    known = {id(parameter) for parameter in model.parameters()}
-    if any(id(parameter) not in known for parameter in traced.parameters()):
-        raise UserError(
-            "the model makes parameters while it runs, so it cannot be compiled: unset train.compile"
-        )
     return traced
 
 

@@ -1,7 +1,7 @@
 """Evaluate 216 atoms of rattled rock salt with ``10m`` and with MatRIS 0.9, in turn, each in a process of its own.
 
     python -m venv PEER && PEER/bin/pip install torch matris
-    python benchmarks/evaluation/against_matris.py --peer-python PEER/bin/python
+    python benchmarks/speed/against_matris.py --peer-python PEER/bin/python
 
 Prints a table and writes JSON with ``-o``.
 """
@@ -10,27 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
-import subprocess
 import sys
 from pathlib import Path
 
+from measure import measured
+
 HERE = Path(__file__).resolve().parent
-
-
-def run(python: str, script: str, *arguments: object) -> dict[str, float]:
-    """The figures that ``script`` prints, run by ``python``; the first argument is the number of threads."""
-    search = os.pathsep.join([str(HERE), str(HERE.parents[1])])
-    environment = {**os.environ, "OMP_NUM_THREADS": str(arguments[0]), "PYTHONPATH": search}
-    done = subprocess.run(
-        [python, str(HERE / script), *map(str, arguments)],
-        env=environment,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
@@ -39,11 +25,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    ours = run(sys.executable, "run_janus.py", options.threads, 3)
+    peer, threads = options.peer_python, options.threads
+    ours = measured(sys.executable, HERE / "run_janus.py", threads, threads, 3)
     peers = {
-        "matris": run(options.peer_python, "run_matris.py", options.threads, 1),
-        "matris-recompute": run(
-            options.peer_python, "run_matris.py", options.threads, 1, "recompute"
+        "matris": measured(peer, HERE / "run_matris.py", threads, threads, 1),
+        "matris-recompute": measured(
+            peer, HERE / "run_matris.py", threads, threads, 1, "recompute"
         ),
     }
     ratios = {

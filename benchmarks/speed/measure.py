@@ -1,11 +1,14 @@
-"""Time and peak memory of a function, as one JSON line on standard output."""
+"""Time and peak memory of a function, as one JSON line on standard output, and how to read such a line."""
 
 from __future__ import annotations
 
 import json
+import os
 import resource
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
 def peak_mb() -> float:
@@ -35,3 +38,20 @@ def report(graph: Callable[[], object], evaluate: Callable[[object], object], re
             }
         )
     )
+
+
+def measured(python: str, script: Path, threads: int, *arguments: object) -> dict[str, float]:
+    """The figures that ``script`` prints last, run by ``python`` with so many threads.
+
+    Modules beside this file and the package's checkout are importable there, whatever the environment.
+    """
+    here = Path(__file__).resolve().parent
+    search = os.pathsep.join([str(here), str(here.parents[1])])
+    done = subprocess.run(
+        [python, str(script), *map(str, arguments)],
+        env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": search},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
