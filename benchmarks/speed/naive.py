@@ -69,6 +69,10 @@ def energy(model: MatRISMoE, graph: FlatGraph, vectors: Tensor) -> Tensor:
     lengths = vectors.norm(dim=-1)
     unit = vectors / lengths.unsqueeze(-1)
     basis = model.geometry.radial(lengths)
+    if config.num_reduced:
+        pairs = graph.species[graph.centre], graph.species[graph.neighbour].unsqueeze(1)
+        reduced = model.geometry.reduced(lengths.unsqueeze(1), *pairs).squeeze(1)
+        basis = torch.cat([basis, reduced], dim=-1)
     radial = basis * envelope(lengths, config.cutoff).unsqueeze(-1)
     decay = envelope(lengths, config.line_cutoff)
     line_radial = model.geometry.line_radial(lengths) * decay.unsqueeze(-1)

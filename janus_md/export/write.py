@@ -50,6 +50,9 @@ def merge_experts(model: MatRISMoE, elements: Sequence[str] | None = None) -> Ma
     with torch.no_grad():
         embedding = merged.embedding
         embedding.element = nn.Embedding.from_pretrained(embedding.element.weight[species].clone())
+        if config.num_reduced:
+            radii = merged.geometry.reduced.radii
+            merged.geometry.reduced.radii = nn.Parameter(radii[species])
         if config.composition:
             embedding.composition.weight = nn.Parameter(embedding.composition.weight[:, species])
         references = merged.heads["energy"].references

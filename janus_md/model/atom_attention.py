@@ -14,7 +14,7 @@ from janus_md.ops import sink_softmax
 
 
 class AtomAttention(nn.Module):
-    """m_ij = MoE[h_i, h_j, e_ij] ⊙ W·rb(r_ij), then ρ_i,lm = Σ_j α_ij m_ij Y_lm(r̂_ij) and its invariants.
+    """m_ij = MoE[h_i, h_j, e_ij] ⊙ W·b(r_ij), then ρ_i,lm = Σ_j α_ij m_ij Y_lm(r̂_ij) and its invariants.
 
     The parts of the first linear layer that act on h are applied per atom, before the gather.
     """
@@ -42,7 +42,7 @@ class AtomAttention(nn.Module):
             config.top_k,
             config.num_shared_experts,
         )
-        self.filter = nn.Linear(config.num_radial, config.width, bias=False)
+        self.filter = nn.Linear(config.num_lengths, config.width, bias=False)
         self.edge_update = nn.Linear(config.width, config.edge_width, bias=False)
         self.out = nn.Linear(6 * config.width, config.width, bias=False)
         self.register_buffer("scale", torch.ones(()))
@@ -62,7 +62,7 @@ class AtomAttention(nn.Module):
         Args:
             atoms: features of the centres, [n, C]. all_atoms: what neighbours index, [N, C].
             edges: [n, K, D]. neighbours: rows of all_atoms, [n, K].
-            radial: radial basis times envelope, [n, K, R]. envelope: [n, K]. directions: Y_lm, [n, K, 16].
+            radial: length basis times envelope, [n, K, R]. envelope: [n, K]. directions: Y_lm, [n, K, 16].
             counts: centres of each element, int64 on the CPU.
 
         Returns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from ase.data import covalent_radii
 from torch import Tensor, nn
 
 
@@ -37,6 +38,34 @@ class BesselBasis(nn.Module):
         """Å, [...] → [..., size]."""
         x = (lengths / self.cutoff).unsqueeze(-1)
         return math.sqrt(2.0) * torch.sin(self.frequencies * x) / x
+
+
+class ReducedBasis(nn.Module):
+    """Gaussians of ln(r / (R_i + R_j)) with a learnable radius R of each element, initially the covalent one.
+
+    Bonds of all pairs of elements lie near one, so what is learnt of one pair serves the others: the idea of MACE's
+    distance transform (Batatia et al., arXiv:2401.00096, appendix A.1). The radii are those of ASE (Cordero et al.,
+    doi:10.1039/b801115j), in Å.
+    """
+
+    CLOSEST, FURTHEST = 0.55, 3.3
+    """Centres of the first and last Gaussian, in units of R_i + R_j."""
+
+    def __init__(self, size: int, atomic_numbers: list[int]) -> None:
+        super().__init__()
+        dtype = torch.get_default_dtype()
+        self.radii = nn.Parameter(
+            torch.tensor([covalent_radii[number] for number in atomic_numbers], dtype=dtype)
+        )
+        first, last = math.log(self.CLOSEST), math.log(self.FURTHEST)
+        self.register_buffer("centres", torch.linspace(first, last, size, dtype=dtype))
+        self.sharpness = 0.5 * (max(size - 1, 1) / (last - first)) ** 2
+
+    def forward(self, lengths: Tensor, centres: Tensor, neighbours: Tensor) -> Tensor:
+        """lengths: Å, [n, K]. centres, neighbours: species of the ends, int64 [n] and [n, K]. → [n, K, size]."""
+        pair = self.radii[centres].unsqueeze(1) + self.radii[neighbours]
+        distance = torch.log(lengths / pair).unsqueeze(-1) - self.centres
+        return 2.0 * torch.exp(-self.sharpness * distance * distance)
 
 
 def chebyshev(cosines: Tensor, size: int) -> Tensor:

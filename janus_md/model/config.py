@@ -22,6 +22,9 @@ class ModelConfig(BaseModel):
     cutoff: float = Field(6.0, gt=0, description="edges of the atom graph, Å")
     line_cutoff: float = Field(4.5, gt=0, description="edges that take part in angles, Å")
     num_radial: int = Field(8, ge=2, description="Bessel functions")
+    num_reduced: int = Field(
+        8, ge=0, description="Gaussians of the length in units of the covalent radii"
+    )
     num_angular: int = Field(8, ge=2, description="Chebyshev polynomials of the angle")
 
     blocks: int = Field(3, ge=1)
@@ -74,6 +77,11 @@ class ModelConfig(BaseModel):
     def num_line_blocks(self) -> int:
         """Leading blocks with line attention."""
         return self.blocks if self.line_blocks is None else min(self.line_blocks, self.blocks)
+
+    @property
+    def num_lengths(self) -> int:
+        """Functions of an edge's length, of both kinds."""
+        return self.num_radial + self.num_reduced
 
     @property
     def floats_per_edge(self) -> int:

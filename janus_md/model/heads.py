@@ -30,10 +30,15 @@ class ReferenceEnergies(nn.Module):
 
 
 class EnergyHead(nn.Module):
-    """Per-atom energy: perceptron of the features in units of ``scale``, plus the reference energy."""
+    """Per-atom energy in units of ``scale``, plus the reference energy.
+
+    A linear map of the features, which carries energies of any size, and a perceptron of the normed ones.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.linear = nn.Linear(config.width, 1, bias=False)
+        self.norm = nn.LayerNorm(config.width)
         self.hidden = nn.Linear(config.width, config.readout_hidden)
         self.out = nn.Linear(config.readout_hidden, 1, bias=False)
         self.references = ReferenceEnergies(len(config.tasks), len(config.elements))
@@ -41,7 +46,8 @@ class EnergyHead(nn.Module):
 
     def forward(self, atoms: Tensor, task: Tensor, species: Tensor) -> Tensor:
         """atoms: [N, C]; task, species of each atom: int64 [N]. → eV, float64 [N]."""
-        learnt = self.out(F.silu(self.hidden(atoms))).squeeze(-1) * self.scale
+        learnt = self.linear(atoms) + self.out(F.silu(self.hidden(self.norm(atoms))))
+        learnt = learnt.squeeze(-1) * self.scale
         return learnt.to(torch.float64) + self.references(task, species)
 
 
@@ -50,9 +56,10 @@ class MagmomHead(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.norm = nn.LayerNorm(config.width)
         self.hidden = nn.Linear(config.width, config.readout_hidden)
         self.out = nn.Linear(config.readout_hidden, 1)
 
     def forward(self, atoms: Tensor) -> Tensor:
         """[N, C] → [N]."""
-        return F.softplus(self.out(F.silu(self.hidden(atoms)))).squeeze(-1)
+        return F.softplus(self.out(F.silu(self.hidden(self.norm(atoms))))).squeeze(-1)

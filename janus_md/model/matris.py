@@ -35,7 +35,6 @@ class MatRISMoE(nn.Module):
         self.blocks = nn.ModuleList(
             [Block(config, index < config.num_line_blocks) for index in range(config.blocks)]
         )
-        self.norm = nn.LayerNorm(config.width)
         self.heads = nn.ModuleDict({"energy": EnergyHead(config)})
         if config.magmoms:
             self.heads["magmoms"] = MagmomHead(config)
@@ -76,7 +75,12 @@ class MatRISMoE(nn.Module):
             ones = torch.ones_like(own)
             counts = own.new_zeros(self.num_elements).scatter_add(0, own, ones).cpu()
             features, shared = self.geometry(
-                vectors[bucket].to(atoms.dtype), table, counts, line_counts[bucket]
+                vectors[bucket].to(atoms.dtype),
+                table,
+                own,
+                species[table],
+                counts,
+                line_counts[bucket],
             )
             edges.append(features)
             context.append(shared)
@@ -113,13 +117,13 @@ class MatRISMoE(nn.Module):
     @torch.jit.export
     def finish(self, atoms: Tensor, species: Tensor, graph: Tensor, task: Tensor) -> Tensor:
         """Energies in eV, float64 [N], reference energies included, of owned atoms with features [N, C]."""
-        return self.heads["energy"](self.norm(atoms), task.index_select(0, graph), species)
+        return self.heads["energy"](atoms, task.index_select(0, graph), species)
 
     @torch.jit.export
     def magmoms(self, atoms: Tensor) -> Tensor:
         """Magnetic moments in μ_B, [N]; empty where the model has no such head."""
         if self.has_magmoms:
-            return self.heads["magmoms"](self.norm(atoms))
+            return self.heads["magmoms"](atoms)
         return atoms.new_zeros([0])
 
     def forward(

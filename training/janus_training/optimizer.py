@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from janus_training.config import OptimiserConfig
 
 # Leaf names of vectors and tables that are not matrices of a linear map, whatever their shape.
-UNDECAYED = ("bias", "table", "frequencies")
+UNDECAYED = ("bias", "table", "frequencies", "radii")
 
 
 def build_optimizer(
