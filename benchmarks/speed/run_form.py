@@ -40,11 +40,10 @@ def naive(model: MatRISMoE, structures: list, training: bool) -> Callable[[], fl
 def ours(model: MatRISMoE, structures: list, training: bool, compiled: bool) -> Callable[[], float]:
     config = model.config
     graphs = [build_graph(atoms, config.cutoff, config.line_cutoff) for atoms in structures]
-    batch = batch_graphs(graphs, split=keep_together) if compiled else batch_graphs(graphs)
+    batch = batch_graphs(graphs, layout=keep_together) if compiled else batch_graphs(graphs)
     engine = None
     if compiled:
-        (table,), (line,) = batch.neighbours, batch.line_counts
-        engine = StagedDerivatives(model, Sizes(*table.shape, line, len(graphs)))
+        engine = StagedDerivatives(model, Sizes.of(batch, None))
     deployed = model if training else merge_experts(model).requires_grad_(False)
 
     def work() -> float:

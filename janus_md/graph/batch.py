@@ -1,8 +1,9 @@
 """Several graphs side by side, as padded neighbour tables.
 
-A table has one row an atom and one slot a neighbour. An unused slot holds a neighbour far beyond the cutoff: every sum
-of the model is weighted by an envelope that is exactly zero there, so padding needs no masks. Atoms with similar
-numbers of neighbours share a table (a bucket), which bounds the padding.
+A table has one slot a neighbour. An unused slot holds a neighbour far beyond the cutoff: every sum of the model is
+weighted by an envelope that is exactly zero there, so padding needs no masks. Padding is bounded in either of two ways:
+a row is an atom, and atoms with similar numbers of neighbours share a table (a bucket); or there is one table of narrow
+rows, and an atom owns as many as it needs.
 """
 
 from __future__ import annotations
@@ -29,15 +30,23 @@ LARGEST_PADDING = 0.8
 """A new bucket begins where an atom has fewer neighbours than this share of the widest one of its bucket."""
 
 
+ROW_COST = 3
+"""What a narrow row costs beyond its slots, in slots: its moments are added to those of the atom's other rows."""
+
+Layout = Callable[[np.ndarray, np.ndarray], tuple[list[np.ndarray], int | None]]
+"""Neighbour counts and atomic numbers → the atoms of each bucket, and the slots of a row if an atom owns several."""
+
+
 @dataclass(frozen=True)
 class GraphBatch:
-    """Rows are atoms, bucket by bucket; inside a bucket they are sorted by atomic number.
+    """Atoms, bucket by bucket; inside a bucket they are sorted by atomic number.
 
     Attributes:
         numbers: atomic numbers, int64 [N].
         graph: index of each atom's graph, int64 [N].
-        order: place of each row's atom in the concatenated input, int64 [N].
-        neighbours: row index of each neighbour, one int64 [n_b, K_b] per bucket.
+        order: place of each atom in the concatenated input, int64 [N].
+        neighbours: index of each neighbour among these atoms, one int64 [n_b, K_b] per bucket.
+        owners: atom of each row of a bucket, int64 [n_b], sorted; empty where row and atom are the same.
         vectors: edge vectors in Å, nearest first, one float64 [n_b, K_b, 3] per bucket.
         line_counts: L_b; the line-graph edges of a row are among its first L_b slots.
         num_graphs: B.
@@ -49,6 +58,7 @@ class GraphBatch:
     graph: Tensor
     order: Tensor
     neighbours: list[Tensor]
+    owners: list[Tensor]
     vectors: list[Tensor]
     line_counts: list[int]
     num_graphs: int
@@ -73,6 +83,7 @@ class GraphBatch:
             graph=move(self.graph),
             order=move(self.order),
             neighbours=[move(table) for table in self.neighbours],
+            owners=[move(rows) for rows in self.owners],
             vectors=[move(table) for table in self.vectors],
             volume=move(self.volume),
             task=move(self.task),
@@ -86,13 +97,12 @@ def batch_graphs(
     task: Sequence[int] | None = None,
     charge: Sequence[float] | None = None,
     spin: Sequence[float] | None = None,
-    split: Callable[[np.ndarray, np.ndarray], list[np.ndarray]] | None = None,
+    layout: Layout | None = None,
 ) -> GraphBatch:
     """Put graphs side by side; periodic, partly periodic and isolated ones may be mixed.
 
     ``task``, ``charge`` (e) and ``spin`` (multiplicity) are one value a graph; zero where left out.
-    ``split`` makes the buckets from neighbour counts and atomic numbers: :func:`split_by_width` (None) for the
-    least padding, :func:`keep_together` for one table.
+    ``layout``: which atoms share a table and how wide its rows are; :func:`split_by_width` if None.
     """
     sizes = np.array([graph.num_atoms for graph in graphs], dtype=np.int64)
     first_atom = np.concatenate(([0], np.cumsum(sizes)))
@@ -106,24 +116,29 @@ def batch_graphs(
     vectors = np.concatenate([graph.vectors for graph in graphs])
     num_line = np.concatenate([graph.num_line for graph in graphs])
 
-    buckets = (split or split_by_width)(counts, numbers)
+    buckets, narrow = (layout or split_by_width)(counts, numbers)
     order = np.concatenate(buckets)
-    row_of_atom = np.empty_like(order)
-    row_of_atom[order] = np.arange(len(order))
-    tables, padded, line_counts = [], [], []
-    for rows in buckets:
-        width = max(1, int(counts[rows].max(initial=0)))
-        slots = np.arange(width)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    tables, padded, line_counts, owners = [], [], [], []
+    for atoms in buckets:
+        width = narrow or max(1, int(counts[atoms].max(initial=0)))
+        per_atom = np.maximum(-(-counts[atoms] // width), 1)
+        owner = np.repeat(np.arange(len(atoms)), per_atom)
+        rows = atoms[owner]
+        row_of_owner = np.arange(len(rows)) - np.repeat(np.cumsum(per_atom) - per_atom, per_atom)
+        slots = row_of_owner[:, None] * width + np.arange(width)
         used = slots < counts[rows, None]
         source = np.where(used, starts[rows, None] + slots, 0)
-        table = np.broadcast_to(row_of_atom[rows, None], source.shape).copy()
-        table[used] = row_of_atom[neighbours[source[used]]]
+        table = np.broadcast_to(place[rows, None], source.shape).copy()
+        table[used] = place[neighbours[source[used]]]
         vector = np.zeros((*source.shape, 3))
         vector[..., 0] = FAR_AWAY
         vector[used] = vectors[source[used]]
         tables.append(torch.from_numpy(table))
         padded.append(torch.from_numpy(vector))
-        line_counts.append(int(num_line[rows].max(initial=0)))
+        owners.append(torch.from_numpy(owner if narrow else owner[:0]))
+        line_counts.append(0 if narrow else int(num_line[atoms].max(initial=0)))
 
     def per_graph(values: Sequence[float] | None, dtype: torch.dtype) -> Tensor:
         return torch.as_tensor([0] * len(graphs) if values is None else list(values), dtype=dtype)
@@ -133,6 +148,7 @@ def batch_graphs(
         graph=torch.from_numpy(np.repeat(np.arange(len(graphs)), sizes)[order]),
         order=torch.from_numpy(order),
         neighbours=tables,
+        owners=owners,
         vectors=padded,
         line_counts=line_counts,
         num_graphs=len(graphs),
@@ -143,8 +159,10 @@ def batch_graphs(
     )
 
 
-def split_by_width(counts: np.ndarray, numbers: np.ndarray) -> list[np.ndarray]:
-    """Atoms of similar neighbour count together, each bucket sorted by atomic number."""
+def split_by_width(
+    counts: np.ndarray, numbers: np.ndarray
+) -> tuple[list[np.ndarray], int | None]:
+    """Atoms of similar neighbour count together, each bucket sorted by atomic number; a row is an atom."""
     by_count = np.argsort(-counts, kind="stable")
     buckets = []
     begin = 0
@@ -160,9 +178,28 @@ def split_by_width(counts: np.ndarray, numbers: np.ndarray) -> list[np.ndarray]:
         rows = np.sort(by_count[begin:end])
         buckets.append(rows[np.argsort(numbers[rows], kind="stable")])
         begin = end
-    return buckets or [np.zeros(0, dtype=np.int64)]
+    return buckets or [np.zeros(0, dtype=np.int64)], None
 
 
-def keep_together(counts: np.ndarray, numbers: np.ndarray) -> list[np.ndarray]:
-    """All atoms in one bucket, sorted by atomic number: what a compiled step takes."""
-    return [np.argsort(numbers, kind="stable")]
+def keep_together(counts: np.ndarray, numbers: np.ndarray) -> tuple[list[np.ndarray], int | None]:
+    """All atoms in one bucket, sorted by atomic number; a row is an atom."""
+    return [np.argsort(numbers, kind="stable")], None
+
+
+class NarrowRows:
+    """All atoms in one bucket, sorted by atomic number, with rows of ``width`` slots: no line graph."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def __call__(
+        self, counts: np.ndarray, numbers: np.ndarray
+    ) -> tuple[list[np.ndarray], int | None]:
+        return [np.argsort(numbers, kind="stable")], self.width
+
+    @classmethod
+    def suited(cls, atoms: np.ndarray) -> NarrowRows:
+        """The width with the least work where ``atoms[c]`` atoms have c neighbours."""
+        widths = np.arange(4, max(4, len(atoms) - 1) + 1)
+        rows = np.maximum(-(-np.arange(len(atoms))[:, None] // widths), 1)
+        return cls(int(widths[np.argmin(atoms @ rows * (widths + ROW_COST))]))

@@ -53,6 +53,7 @@ class AtomAttention(nn.Module):
         all_atoms: Tensor,
         edges: Tensor,
         neighbours: Tensor,
+        owners: Tensor,
         radial: Tensor,
         envelope: Tensor,
         directions: Tensor,
@@ -60,16 +61,20 @@ class AtomAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """
         Args:
-            atoms: features of the centres, [n, C]. all_atoms: what neighbours index, [N, C].
-            edges: [n, K, D]. neighbours: rows of all_atoms, [n, K].
+            atoms: features of the centres, [a, C]. all_atoms: what neighbours index, [N, C].
+            edges: [n, K, D]. neighbours: places in all_atoms, [n, K]. owners: places of the rows in atoms, sorted,
+                [n]; empty where each atom has one row.
             radial: length basis times envelope, [n, K, R]. envelope: [n, K]. directions: Y_lm, [n, K, 16].
-            counts: centres of each element, int64 on the CPU.
+            counts: rows of each element, int64 on the CPU.
 
         Returns:
-            Updates of the atoms, [n, C], and of the edges, [n, K, D].
+            Updates of the atoms, [a, C], and of the edges, [n, K, D].
         """
         rows, slots = neighbours.shape[0], neighbours.shape[1]
-        centre, q = torch.split(self.to_centre(self.atom_norm(atoms)), self.split, dim=-1)
+        own = self.to_centre(self.atom_norm(atoms))
+        if owners.numel() > 0:
+            own = own.index_select(0, owners)
+        centre, q = torch.split(own, self.split, dim=-1)
         sent = self.to_neighbours(self.atom_norm(all_atoms))
         gathered = sent.index_select(0, neighbours.flatten()).view(rows, slots, -1)
         tokens = self.edge_norm(edges) + gathered + centre.unsqueeze(1)
@@ -85,4 +90,7 @@ class AtomAttention(nn.Module):
         )
         weighted = weighted.view(rows, slots, -1)
         moments = torch.matmul(directions.transpose(1, 2), weighted) * self.scale
+        if owners.numel() > 0:
+            whole = moments.new_zeros([atoms.shape[0], moments.shape[1], moments.shape[2]])
+            moments = whole.index_add(0, owners, moments)
         return self.out(angular_invariants(moments)), self.edge_update(weighted)

@@ -37,22 +37,31 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """
         Args:
-            atoms: [n, C], the bucket's. all_atoms: [N, C], those of every bucket and of neighbours held elsewhere.
-            edges: [n, K, D]. context: what :class:`janus_md.model.geometry.Geometry` returned for the bucket.
+            atoms: [a, C], the bucket's. all_atoms: [N, C], those of every bucket and of neighbours held elsewhere.
+            edges: [n, K, D], n rows. context: what :class:`janus_md.model.geometry.Geometry` returned for the bucket.
 
         Returns:
-            New atoms [n, C] and edges [n, K, D].
+            New atoms [a, C] and edges [n, K, D].
         """
-        neighbours, counts, radial, envelope, directions, line_radial, line_envelope, angles = (
-            context
-        )
+        (
+            neighbours,
+            owners,
+            counts,
+            row_counts,
+            radial,
+            envelope,
+            directions,
+            line_radial,
+            line_envelope,
+            angles,
+        ) = context
         if self.has_line and line_envelope.shape[1] > 0:
             slots = line_envelope.shape[1]
             near, far = torch.split(edges, [slots, edges.shape[1] - slots], dim=1)
             near = near + self.line(near, line_radial, line_envelope, angles)
             edges = torch.cat([near, far], dim=1)
         atom_update, edge_update = self.attention(
-            atoms, all_atoms, edges, neighbours, radial, envelope, directions, counts
+            atoms, all_atoms, edges, neighbours, owners, radial, envelope, directions, row_counts
         )
         atoms = atoms + atom_update
         atoms = atoms + self.experts(self.norm(atoms), counts)

@@ -68,6 +68,7 @@ class Inputs(NamedTuple):
     species: Tensor
     graph: Tensor
     neighbours: list[Tensor]
+    owners: list[Tensor]
     vectors: list[Tensor]
     line_counts: list[int]
     task: Tensor
@@ -116,6 +117,7 @@ def predict(
         species,
         batch.graph,
         batch.neighbours,
+        batch.owners,
         vectors,
         batch.line_counts,
         batch.task,
@@ -141,7 +143,7 @@ def predict(
         if derivatives:
             if engine is None:
                 gradients = list(torch.autograd.grad(rows.sum(), vectors, create_graph=training))
-            force_rows = forces_from(gradients, batch.neighbours)
+            force_rows = forces_from(gradients, batch)
             if stress:
                 virial_rows = virials_from(gradients, batch)
                 total = virial_rows.new_zeros(batch.num_graphs, 3, 3)
@@ -170,20 +172,30 @@ def _activations(model: MatRISMoE | torch.jit.ScriptModule, batch: GraphBatch) -
     return size * model.floats_per_edge * sum(table.numel() for table in batch.neighbours)
 
 
-def forces_from(gradients: list[Tensor], neighbours: list[Tensor]) -> Tensor:
-    """F_i = Σ_j g_ij − Σ_k g_ki with g = ∂E/∂r_ij; rows as in the tables, [N, 3]."""
-    own = torch.cat([g.sum(1) for g in gradients])
-    ends = torch.cat([table.flatten() for table in neighbours])
+def forces_from(gradients: list[Tensor], batch: GraphBatch) -> Tensor:
+    """F_i = Σ_j g_ij − Σ_k g_ki with g = ∂E/∂r_ij; atoms as in the batch, [N, 3]."""
+    ends = torch.cat([table.flatten() for table in batch.neighbours])
     pulled = torch.cat([g.reshape(-1, 3) for g in gradients])
-    return own.index_add(0, ends, pulled, alpha=-1)
+    return _sum_by_centre(gradients, batch).index_add(0, ends, pulled, alpha=-1)
 
 
 def virials_from(gradients: list[Tensor], batch: GraphBatch) -> Tensor:
-    """−r_ij ⊗ g_ij, half to each end, symmetrised; rows as in the tables, [N, 3, 3]."""
+    """−r_ij ⊗ g_ij, half to each end, symmetrised; atoms as in the batch, [N, 3, 3]."""
     halves = [
         -0.25 * (v[..., :, None] * g[..., None, :] + g[..., :, None] * v[..., None, :])
         for v, g in zip(batch.vectors, gradients, strict=True)
     ]
-    own = torch.cat([half.sum(1) for half in halves])
     ends = torch.cat([table.flatten() for table in batch.neighbours])
-    return own.index_add(0, ends, torch.cat([half.reshape(-1, 3, 3) for half in halves]))
+    shared = torch.cat([half.reshape(-1, 3, 3) for half in halves])
+    return _sum_by_centre(halves, batch).index_add(0, ends, shared)
+
+
+def _sum_by_centre(values: list[Tensor], batch: GraphBatch) -> Tensor:
+    """[n_b, K_b, ...] of each bucket → [N, ...]."""
+    sums = []
+    for value, owners in zip(values, batch.owners, strict=True):
+        rows = value.sum(1)
+        if len(owners):
+            rows = rows.new_zeros(batch.num_atoms, *rows.shape[1:]).index_add(0, owners, rows)
+        sums.append(rows)
+    return torch.cat(sums)

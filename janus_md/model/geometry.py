@@ -12,10 +12,12 @@ from janus_md.model.config import ModelConfig
 class Geometry(nn.Module):
     """Edge vectors → initial edge features and the context of the blocks."""
 
-    __constants__ = ("has_reduced",)
+    __constants__ = ("has_line", "has_reduced", "num_elements")
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.has_line = config.num_line_blocks > 0
+        self.num_elements = len(config.elements)
         self.cutoff = config.cutoff
         self.line_cutoff = config.line_cutoff
         self.num_angular = config.num_angular
@@ -34,27 +36,34 @@ class Geometry(nn.Module):
         self,
         vectors: Tensor,
         neighbours: Tensor,
-        own: Tensor,
+        owners: Tensor,
+        centres: Tensor,
         others: Tensor,
-        counts: Tensor,
         line_count: int,
     ) -> tuple[Tensor, list[Tensor]]:
         """
         Args:
-            vectors: Å, [n, K, 3], nearest first. neighbours: rows, [n, K].
-            own: species of the centres, int64 [n]. others: of the neighbours, [n, K].
-            counts: atoms of each element, int64 on the CPU. line_count: L, slots that may hold line-graph edges.
+            vectors: Å, [n, K, 3], nearest first. neighbours: atoms, [n, K]. owners: of the rows, [n] or empty.
+            centres: species of the bucket's atoms, int64. others: of the neighbours, [n, K].
+            line_count: L, slots that may hold line-graph edges.
 
         Returns:
-            Edge features [n, K, D]; context: neighbours, counts, length basis [n, K, R], envelope [n, K],
-            harmonics [n, K, 16], line radial basis [n, L, R], line envelope [n, L], angles [A, n, L, L].
+            Edge features [n, K, D]; context: neighbours, owners, atoms of each element, rows of each element (both
+            int64 on the CPU), length basis [n, K, R], envelope [n, K], harmonics [n, K, 16], line radial basis
+            [n, L, R], line envelope [n, L], angles [A, n, L, L]. L is zero where no block attends to angles.
         """
+        line_count = line_count if self.has_line else 0
+        atom_counts = self._by_element(centres)
+        row_counts = atom_counts
+        if owners.numel() > 0:
+            centres = centres.index_select(0, owners)
+            row_counts = self._by_element(centres)
         lengths = torch.sqrt((vectors * vectors).sum(-1))
         directions = vectors / lengths.unsqueeze(-1)
         # The features start from the bare basis: a norm acts on them, and a norm undoes an envelope.
         basis = self.radial(lengths)
         if self.has_reduced:
-            basis = torch.cat([basis, self.reduced(lengths, own, others)], dim=-1)
+            basis = torch.cat([basis, self.reduced(lengths, centres, others)], dim=-1)
         decay = envelope(lengths, self.cutoff)
         near = lengths[:, :line_count]
         line_decay = envelope(near, self.line_cutoff)
@@ -63,7 +72,9 @@ class Geometry(nn.Module):
         angles = chebyshev(torch.matmul(unit, unit.transpose(1, 2)), self.num_angular)
         context = [
             neighbours,
-            counts,
+            owners,
+            atom_counts,
+            row_counts,
             basis * decay.unsqueeze(-1),
             decay,
             harmonics(directions),
@@ -72,3 +83,7 @@ class Geometry(nn.Module):
             angles,
         ]
         return self.edge_embedding(basis), context
+
+    def _by_element(self, species: Tensor) -> Tensor:
+        ones = torch.ones_like(species)
+        return species.new_zeros(self.num_elements).scatter_add(0, species, ones).cpu()

@@ -45,6 +45,7 @@ class MatRISMoE(nn.Module):
         species: Tensor,
         graph: Tensor,
         neighbours: list[Tensor],
+        owners: list[Tensor],
         vectors: list[Tensor],
         line_counts: list[int],
         task: Tensor,
@@ -59,6 +60,7 @@ class MatRISMoE(nn.Module):
                 species inside a bucket, then any others that appear as neighbours.
             graph: graph of each atom, int64 [N_all].
             neighbours: [n_b, K_b] each. vectors: Å, [n_b, K_b, 3] each, nearest first.
+            owners: of the rows, [n_b] each, for a single bucket that is all there is; empty where rows are atoms.
             line_counts: leading slots that may be shorter than the line cutoff.
             task: int64 [B]. charge: e, [B]. spin: multiplicity, [B].
             composition: fraction of each element, [B, elements].
@@ -71,15 +73,15 @@ class MatRISMoE(nn.Module):
         context: list[list[Tensor]] = []
         first = 0
         for bucket, table in enumerate(neighbours):
-            own = species[first : first + table.shape[0]]
-            ones = torch.ones_like(own)
-            counts = own.new_zeros(self.num_elements).scatter_add(0, own, ones).cpu()
+            centres = species
+            if owners[bucket].numel() == 0:
+                centres = species[first : first + table.shape[0]]
             features, shared = self.geometry(
                 vectors[bucket].to(atoms.dtype),
                 table,
-                own,
+                owners[bucket],
+                centres,
                 species[table],
-                counts,
                 line_counts[bucket],
             )
             edges.append(features)
@@ -107,7 +109,8 @@ class MatRISMoE(nn.Module):
         self, index: int, first: int, atoms: Tensor, edges: Tensor, context: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Block ``index`` for the one bucket whose rows begin at ``first``: new atoms [n, C] and edges [n, K, D]."""
-        own = atoms[first : first + edges.shape[0]]
+        # Where atoms own several rows, the bucket holds them all.
+        own = atoms if context[1].numel() > 0 else atoms[first : first + edges.shape[0]]
         result = own, edges
         for number, block in enumerate(self.blocks):
             if number == index:
@@ -131,6 +134,7 @@ class MatRISMoE(nn.Module):
         species: Tensor,
         graph: Tensor,
         neighbours: list[Tensor],
+        owners: list[Tensor],
         vectors: list[Tensor],
         line_counts: list[int],
         task: Tensor,
@@ -140,7 +144,16 @@ class MatRISMoE(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Energies [N] (eV, float64) and final features [N, C] of a batch held whole by this process."""
         atoms, edges, context = self.start(
-            species, graph, neighbours, vectors, line_counts, task, charge, spin, composition
+            species,
+            graph,
+            neighbours,
+            owners,
+            vectors,
+            line_counts,
+            task,
+            charge,
+            spin,
+            composition,
         )
         for index in range(len(self.blocks)):
             atoms, edges = self.block(index, atoms, edges, context)

@@ -54,7 +54,7 @@ def recomputing_forward(
     Args:
         inputs: those of :meth:`MatRISMoE.forward`.
     """
-    species, graph, task = inputs[0], inputs[1], inputs[5]
+    species, graph, task = inputs[0], inputs[1], inputs[6]
     atoms, edges, context = model.start(*inputs)
     for index in range(model.num_blocks):
         updated, first = [], 0

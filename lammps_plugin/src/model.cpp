@@ -87,8 +87,11 @@ void Model::convert(torch::ScalarType dtype) {
 Start Model::start(const torch::Tensor &species, const std::vector<torch::Tensor> &neighbours,
                    const std::vector<torch::Tensor> &vectors, const std::vector<int64_t> &line_counts,
                    const SystemState &state) {
-  const auto result = module_.get_method("start")({species, graph_of(species), neighbours, vectors, line_counts,
-                                                   state.task, state.charge, state.spin, state.composition});
+  // Each atom has one row, so the rows have no list of owners.
+  const std::vector<torch::Tensor> owners(neighbours.size(), torch::empty({0}, species.options()));
+  const auto result =
+      module_.get_method("start")({species, graph_of(species), neighbours, owners, vectors, line_counts, state.task,
+                                   state.charge, state.spin, state.composition});
   const auto &parts = result.toTupleRef().elements();
   Start start{parts[0].toTensor(), parts[1].toTensorVector(), {}};
   for (const auto &context : parts[2].toListRef()) start.contexts.push_back(context.toTensorVector());

@@ -16,13 +16,14 @@ from torch._inductor.exc import InvalidCxxCompiler
 
 from janus_md.errors import UserError
 from janus_md.graph import GraphBatch, batch_graphs, build_graph
-from janus_md.graph.batch import keep_together
+from janus_md.graph.batch import Layout, NarrowRows, keep_together
 from janus_md.model import MatRISMoE, predict, preset
 from janus_training import staged
 from janus_training.metrics import read_metrics
 from janus_training.staged import Sizes, StagedDerivatives, trace
 
-TYPICAL = Sizes(atoms=40, slots=30, line=12, graphs=4)
+TYPICAL = Sizes(atoms=40, graphs=4, rows=40, slots=30, line=12)
+NARROW = Sizes(atoms=40, graphs=4, rows=90, slots=7, line=0, width=7)
 SMALL = {"elements": ["Na", "Cl"], "blocks": 1, "num_radial": 3, "num_angular": 3}
 VARIANTS = {
     "dense": {"num_experts": 0, "top_k": 0},
@@ -56,10 +57,12 @@ def lonely() -> list[ase.Atoms]:
     return [ase.Atoms("Na", [[0, 0, 0]])]
 
 
-def batch_of(model: MatRISMoE, structures: list[ase.Atoms]) -> GraphBatch:
+def batch_of(
+    model: MatRISMoE, structures: list[ase.Atoms], layout: Layout = keep_together
+) -> GraphBatch:
     config = model.config
     graphs = [build_graph(atoms, config.cutoff, config.line_cutoff) for atoms in structures]
-    batch = batch_graphs(graphs, split=keep_together)
+    batch = batch_graphs(graphs, layout=layout)
     return dataclasses.replace(batch, volume=torch.ones_like(batch.volume))
 
 
@@ -80,8 +83,8 @@ def parameter_gradients(model, batch, engine):
 class Uncompiled(StagedDerivatives):
     """The traced graph run as it is: the same derivatives without minutes of compilation."""
 
-    def __init__(self, model: MatRISMoE) -> None:
-        self._compiled = trace(model, TYPICAL)
+    def __init__(self, model: MatRISMoE, typical: Sizes = TYPICAL) -> None:
+        self._compiled = trace(model, typical)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -104,6 +107,25 @@ def test_parameter_gradients_are_those_of_the_plain_step(variant):
     expected = predict(model, batch, training=True)
     found = predict(model, batch, training=True, engine=engine)
     torch.testing.assert_close(found.forces, expected.forces, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("variant", ["dense", "moe"])
+def test_narrow_rows_change_no_derivative(variant):
+    """Atoms that own several rows, plain and traced, against atoms of one row."""
+    torch.manual_seed(0)
+    settings = SMALL | VARIANTS[variant] | {"line_blocks": 0}
+    model = MatRISMoE(preset("tiny", **settings)).double()
+    traced = Uncompiled(model, NARROW)
+    for structures in (crystals(), molecule(), lonely(), crystals() + molecule()):
+        _, wanted = parameter_gradients(model, batch_of(model, structures), None)
+        wanted = {name: gradient.clone() for name, gradient in wanted.items()}
+        narrow = batch_of(model, structures, NarrowRows(7))
+        assert all(table.shape[1] == 7 for table in narrow.neighbours)
+        for engine in (None, traced):
+            _, got = parameter_gradients(model, narrow, engine)
+            for name, gradient in wanted.items():
+                size = 1e-10 * float(gradient.abs().max()) + 1e-13
+                torch.testing.assert_close(got[name], gradient, rtol=0, atol=size, msg=name)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from janus_md.errors import UserError
 from janus_md.graph import AtomGraph, GraphBatch, batch_graphs, build_graph
-from janus_md.graph.batch import split_by_width
+from janus_md.graph.batch import Layout, split_by_width
 from janus_md.io import Frame
 
 Item = TypeVar("Item")
@@ -63,21 +63,23 @@ class GraphStore:
         cutoff: float,
         line_cutoff: float,
         memory: float,
-        split: Callable[[NDArray, NDArray], list[NDArray]] = split_by_width,
     ) -> None:
         self.frames = frames
-        self._split = split
+        self.layout: Layout = split_by_width
         self._tasks = {name: number for number, name in enumerate(tasks)}
         self._cutoffs = cutoff, line_cutoff
         self._kept: dict[int, AtomGraph] = {}
         self.costs: NDArray[np.int64] = np.zeros((len(frames), 3), dtype=np.int64)
         """Atoms, edges and angles of each frame, [frames, 3]."""
         self.line_edges = 0
+        self.atoms_by_neighbours: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
+        """Number of atoms with 0, 1, 2 … neighbours."""
         room = memory * 1e9
         for index in range(len(frames)):
             graph = self._build(index)
             self.costs[index] = graph.num_atoms, graph.num_edges, graph.num_angles
             self.line_edges += int(graph.num_line.sum())
+            self._count(np.bincount(np.diff(graph.offsets)))
             room -= _size(graph)
             if room > 0:
                 self._kept[index] = graph
@@ -94,9 +96,14 @@ class GraphStore:
             task=[self._tasks[frame.task] for frame in frames],
             charge=[frame.charge for frame in frames],
             spin=[frame.spin for frame in frames],
-            split=self._split,
+            layout=self.layout,
         )
         return Batch(graphs, targets_of(frames))
+
+    def _count(self, atoms: NDArray[np.int64]) -> None:
+        more = len(atoms) - len(self.atoms_by_neighbours)
+        self.atoms_by_neighbours = np.pad(self.atoms_by_neighbours, (0, max(more, 0)))
+        self.atoms_by_neighbours[: len(atoms)] += atoms
 
     def _build(self, index: int) -> AtomGraph:
         frame = self.frames[index]

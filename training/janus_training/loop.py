@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from janus_md.errors import UserError
-from janus_md.graph.batch import keep_together, split_by_width
+from janus_md.graph.batch import NarrowRows, keep_together
 from janus_md.model import MatRISMoE, predict
 from janus_md.model.derivatives import Engine
 from janus_training.batches import Batch, GraphStore, prefetch
@@ -220,28 +220,23 @@ def _engine(config: Config, data: Data, model: MatRISMoE, reporter: Reporter) ->
 
     reporter.say("compiling the step: minutes for a new architecture, less for one compiled before")
     _, chosen = next(data.sampler.walk(Position()))
-    batch = data.train.batch(chosen).graphs
-    atoms, slots = batch.neighbours[0].shape
-    return StagedDerivatives(model, Sizes(atoms, slots, batch.line_counts[0], batch.num_graphs))
+    layout = data.train.layout
+    width = layout.width if isinstance(layout, NarrowRows) else None
+    return StagedDerivatives(model, Sizes.of(data.train.batch(chosen).graphs, width))
 
 
 def _prepare(config: Config, frames: Frames) -> Data:
     """Graphs of all frames; raises ``UserError`` where one cannot be built or is beyond the budget."""
     model = config.model
+    cutoffs = model["cutoff"], model["line_cutoff"]
     train, valid = (
-        GraphStore(
-            members,
-            model["tasks"],
-            model["cutoff"],
-            model["line_cutoff"],
-            config.data.graph_memory,
-            split,
-        )
-        for members, split in (
-            (frames.train, keep_together if config.train.compile else split_by_width),
-            (frames.valid, split_by_width),
-        )
+        GraphStore(members, model["tasks"], *cutoffs, config.data.graph_memory)
+        for members in (frames.train, frames.valid)
     )
+    if not resolve_model(model, [], []).num_line_blocks:
+        train.layout = NarrowRows.suited(train.atoms_by_neighbours)
+    elif config.train.compile:
+        train.layout = keep_together
     return Data(frames, train, valid, BudgetSampler(train.costs, config.batch, config.train.seed))
 
 

@@ -20,6 +20,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from janus_md.errors import UserError
+from janus_md.graph import GraphBatch
 from janus_md.graph.batch import FAR_AWAY
 from janus_md.model import MatRISMoE
 from janus_md.model.derivatives import Derivatives, Inputs
@@ -29,12 +30,24 @@ SMALLEST = 2
 
 
 class Sizes(NamedTuple):
-    """Atoms, slots, line-graph slots and graphs of a batch; what is compiled is tuned to them but not bound to them."""
+    """Of a batch in one table; what is compiled is tuned to them but bound to ``width`` alone.
+
+    atoms, graphs; rows of the table; slots of a row; leading slots in the line graph; slots of a narrow row, or None
+    where a row is an atom and as wide as the batch wants.
+    """
 
     atoms: int
+    graphs: int
+    rows: int
     slots: int
     line: int
-    graphs: int
+    width: int | None = None
+
+    @classmethod
+    def of(cls, batch: GraphBatch, width: int | None) -> Sizes:
+        """Those of a batch laid out as :class:`janus_md.graph.batch.NarrowRows` of ``width`` or kept together."""
+        rows, slots = batch.neighbours[0].shape
+        return cls(batch.num_atoms, batch.num_graphs, rows, slots, batch.line_counts[0], width)
 
 
 class StagedDerivatives:
@@ -57,9 +70,9 @@ class StagedDerivatives:
 
     def __call__(self, inputs: Inputs) -> Derivatives:
         """Energies, features and gradients of a batch in one table, ready for one more derivative."""
-        atoms, slots = inputs.neighbours[0].shape
-        rows, features, gradients = self._compiled(*_arguments(inputs))
-        return Derivatives(rows[:atoms], features[:atoms], [gradients[:atoms, :slots]])
+        atoms, (rows, slots) = len(inputs.species), inputs.neighbours[0].shape
+        energies, features, gradients = self._compiled(*_arguments(inputs))
+        return Derivatives(energies[:atoms], features[:atoms], [gradients[:rows, :slots]])
 
 
 def trace(model: MatRISMoE, typical: Sizes) -> GraphModule:
@@ -69,6 +82,7 @@ def trace(model: MatRISMoE, typical: Sizes) -> GraphModule:
         species: Tensor,
         graph: Tensor,
         neighbours: Tensor,
+        owners: Tensor,
         vectors: Tensor,
         line: Tensor,
         task: Tensor,
@@ -76,11 +90,14 @@ def trace(model: MatRISMoE, typical: Sizes) -> GraphModule:
         spin: Tensor,
         composition: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        if typical.width is not None:
+            assert neighbours.shape[1] == typical.width  # a guard that makes the width a constant
         vectors = vectors.detach().requires_grad_()
         rows, features = model(
             species,
             graph,
             [neighbours],
+            [owners],
             [vectors],
             [line.shape[0]],
             task,
@@ -110,14 +127,15 @@ def _arguments(inputs: Inputs) -> tuple[Tensor, ...]:
     Padding atoms repeat the last species and see nobody; padding slots hold a neighbour far away; padding graphs have
     no atoms.
     """
-    (neighbours,), (vectors,), (line,) = inputs.neighbours, inputs.vectors, inputs.line_counts
-    atoms, slots = neighbours.shape
-    line = max(line, SMALLEST)
+    (neighbours,), (owners,), (vectors,) = inputs.neighbours, inputs.owners, inputs.vectors
+    line = max(inputs.line_counts[0], SMALLEST)
+    atoms, (rows, slots) = len(inputs.species), neighbours.shape
     more_atoms = max(SMALLEST - atoms, 0)
-    more_slots = max(line + 1 - slots, 0)
+    more_rows = max(SMALLEST - rows, 0)
+    more_slots = 0 if len(owners) else max(line + 1 - slots, 0)
     more_graphs = max(SMALLEST - len(inputs.task), 0)
-    neighbours = F.pad(neighbours, (0, more_slots, 0, more_atoms))
-    vectors = F.pad(vectors.detach(), (0, 0, 0, more_slots, 0, more_atoms), value=FAR_AWAY)
+    neighbours = F.pad(neighbours, (0, more_slots, 0, more_rows))
+    vectors = F.pad(vectors.detach(), (0, 0, 0, more_slots, 0, more_rows), value=FAR_AWAY)
 
     def repeat_last(values: Tensor, times: int) -> Tensor:
         return torch.cat([values, values[-1:].expand(times, *values.shape[1:])])
@@ -126,6 +144,7 @@ def _arguments(inputs: Inputs) -> tuple[Tensor, ...]:
         repeat_last(inputs.species, more_atoms),
         repeat_last(inputs.graph, more_atoms),
         neighbours,
+        repeat_last(owners, more_rows) if len(owners) else owners,
         vectors,
         vectors.new_empty(line),
         *(
@@ -139,21 +158,28 @@ def _example(model: MatRISMoE, typical: Sizes) -> tuple[Any, ...]:
     """A batch of random edges of about typical sizes, all different, so that none are taken to be equal."""
     device = next(model.parameters()).device
     line = max(typical.line, SMALLEST + 1)
-    slots = max(typical.slots, line + 2)
-    graphs = typical.graphs + SMALLEST
-    while graphs in (line, slots):
-        graphs += 1
-    atoms = max(typical.atoms, SMALLEST + 1)
-    while atoms in (line, slots, graphs):
-        atoms += 1
+    slots = typical.width or max(typical.slots, line + 2)
+    taken = {line, slots}
+
+    def fresh(size: int) -> int:
+        while size in taken:
+            size += 1
+        taken.add(size)
+        return size
+
+    graphs = fresh(typical.graphs + SMALLEST)
+    atoms = fresh(max(typical.atoms, SMALLEST + 1))
+    rows = fresh(max(typical.rows, atoms + 1)) if typical.width else atoms
+    owners = torch.arange(rows).clamp(max=atoms - 1)
     random = torch.Generator().manual_seed(0)
-    vectors = torch.randn(atoms, slots, 3, generator=random, dtype=torch.float64)
+    vectors = torch.randn(rows, slots, 3, generator=random, dtype=torch.float64)
     vectors = 2.0 * vectors / vectors.norm(dim=-1, keepdim=True)
     per_graph = torch.zeros(graphs, dtype=torch.float64)
     example = (
         torch.zeros(atoms, dtype=torch.int64),
         torch.zeros(atoms, dtype=torch.int64),
-        torch.zeros(atoms, slots, dtype=torch.int64),
+        torch.zeros(rows, slots, dtype=torch.int64),
+        owners if typical.width else owners[:0],
         vectors,
         vectors.new_empty(line),
         torch.zeros(graphs, dtype=torch.int64),
