@@ -159,9 +159,7 @@ def batch_graphs(
     )
 
 
-def split_by_width(
-    counts: np.ndarray, numbers: np.ndarray
-) -> tuple[list[np.ndarray], int | None]:
+def split_by_width(counts: np.ndarray, numbers: np.ndarray) -> tuple[list[np.ndarray], int | None]:
     """Atoms of similar neighbour count together, each bucket sorted by atomic number; a row is an atom."""
     by_count = np.argsort(-counts, kind="stable")
     buckets = []

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from janus_md.model.basis import angular_invariants
 from janus_md.model.config import ModelConfig
 from janus_md.model.experts import ExpertMLP
+from janus_md.model.invariants import AngularInvariants
 from janus_md.ops import sink_softmax
 
 
@@ -44,6 +44,7 @@ class AtomAttention(nn.Module):
         )
         self.filter = nn.Linear(config.num_lengths, config.width, bias=False)
         self.edge_update = nn.Linear(config.width, config.edge_width, bias=False)
+        self.invariants = AngularInvariants()
         self.out = nn.Linear(6 * config.width, config.width, bias=False)
         self.register_buffer("scale", torch.ones(()))
 
@@ -93,4 +94,4 @@ class AtomAttention(nn.Module):
         if owners.numel() > 0:
             whole = moments.new_zeros([atoms.shape[0], moments.shape[1], moments.shape[2]])
             moments = whole.index_add(0, owners, moments)
-        return self.out(angular_invariants(moments)), self.edge_update(weighted)
+        return self.out(self.invariants(moments)), self.edge_update(weighted)

@@ -28,7 +28,6 @@ from janus_training.ema import Ema
 from janus_training.sampler import Position
 
 WEIGHTS, STATE = "training.safetensors", "training.json"
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass
@@ -111,16 +110,13 @@ def _restore(
 ) -> None:
     weights = {n.removeprefix("model."): v for n, v in own.items() if n.startswith("model.")}
     model.load_state_dict(weights)
-    for name, parameter in model.named_parameters():
+    parameters = dict(model.named_parameters())
+    for name in parameters:
         ema.shadow[name].copy_(averaged[name])
-        if f"optimizer.{name}.step" in own:
-            optimizer.state[parameter] = {
-                moment: own[f"optimizer.{name}.{moment}"].to(
-                    device=parameter.device,
-                    dtype=torch.float32 if moment == "step" else parameter.dtype,
-                )
-                for moment in MOMENTS
-            }
+    for key, value in own.items():
+        if key.startswith("optimizer."):
+            name, moment = key.removeprefix("optimizer.").rsplit(".", 1)
+            optimizer.state[parameters[name]][moment] = value.to(parameters[name].device)
     torch.set_rng_state(own["random.cpu"])
     if torch.cuda.is_available() and "random.cuda" in own:
         torch.cuda.set_rng_state(own["random.cuda"])

@@ -1,4 +1,4 @@
-"""AdamW with decay on weight matrices only."""
+"""AdamW or Muon, with decay on weight matrices only."""
 
 from __future__ import annotations
 
@@ -8,27 +8,35 @@ import torch
 from torch import Tensor, nn
 
 from janus_training.config import OptimiserConfig
+from janus_training.muon import Muon
 
 # Leaf names of vectors and tables that are not matrices of a linear map, whatever their shape.
-UNDECAYED = ("bias", "table", "frequencies", "radii")
+NO_MATRICES = ("bias", "table", "frequencies", "radii", "angular")
 
 
 def build_optimizer(
     model: nn.Module, config: OptimiserConfig, structures_per_batch: float
-) -> torch.optim.AdamW:
-    """AdamW; ``structures_per_batch`` (a mean) scales the rate by √batch where ``lr_batch`` is given."""
-    decayed: list[Tensor] = []
-    free: list[Tensor] = []
+) -> torch.optim.Optimizer:
+    """The one ``config`` names.
+
+    ``structures_per_batch`` (a mean) scales the rate by √batch where ``lr_batch`` is given.
+    """
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            exempt = name in UNDECAYED or parameter.ndim < 2 or isinstance(module, nn.Embedding)
-            (free if exempt else decayed).append(parameter)
+            table = isinstance(module, nn.Embedding) or name in NO_MATRICES
+            flat = parameter.ndim < 2 or min(parameter.shape[-2:]) == 1
+            (others if table or flat else matrices).append(parameter)
+    peak, decay = peak_rate(config, structures_per_batch), config.weight_decay
+    adamw = {"betas": config.betas, "eps": config.eps, "fused": True}
+    if config.method == "muon":
+        return Muon(matrices, others, lr=peak, weight_decay=decay, **adamw)
     groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": free, "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": decay},
+        {"params": others, "weight_decay": 0.0},
     ]
-    peak = peak_rate(config, structures_per_batch)
-    return torch.optim.AdamW(groups, lr=peak, betas=config.betas, eps=config.eps, fused=True)
+    return torch.optim.AdamW(groups, lr=peak, **adamw)
 
 
 def peak_rate(config: OptimiserConfig, structures_per_batch: float) -> float:
