@@ -43,10 +43,11 @@ def report(graph: Callable[[], object], evaluate: Callable[[object], object], re
 def measured(python: str, script: Path, threads: int, *arguments: object) -> dict[str, float]:
     """The figures that ``script`` prints last, run by ``python`` with so many threads.
 
-    Modules beside this file and the package's checkout are importable there, whatever the environment.
+    Modules beside this file and both packages of the checkout are importable there, whatever the environment.
     """
     here = Path(__file__).resolve().parent
-    search = os.pathsep.join([str(here), str(here.parents[1])])
+    root = here.parents[1]
+    search = os.pathsep.join(map(str, (here, root, root / "training")))
     done = subprocess.run(
         [python, str(script), *map(str, arguments)],
         env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": search},

@@ -2,7 +2,7 @@
 
     python benchmarks/speed/run_form.py FORM WORK PRESET SYSTEM THREADS REPEATS
 
-FORM is naive, plain or compiled; WORK is train (energy, forces, gradients of a loss of both) or evaluate.
+FORM is naive, plain, compiled or recomputing; WORK is train (energy, forces, gradients of a loss of both) or evaluate.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from janus_md.export import merge_experts
 from janus_md.graph import batch_graphs, build_graph
 from janus_md.graph.batch import keep_together
 from janus_md.model import MatRISMoE, predict, preset
+from janus_md.model.engine import Engine
+from janus_md.model.recompute import RecomputingDerivatives
 from janus_training.staged import Sizes, StagedDerivatives
 
 
-def naive(model: MatRISMoE, structures: list, training: bool) -> Callable[[], float]:
+def naive(model: MatRISMoE, structures: list, training: bool, _: str) -> Callable[[], float]:
     graph = flat_graph(model, structures)
 
     def work() -> float:
@@ -37,13 +39,15 @@ def naive(model: MatRISMoE, structures: list, training: bool) -> Callable[[], fl
     return work
 
 
-def ours(model: MatRISMoE, structures: list, training: bool, compiled: bool) -> Callable[[], float]:
+def ours(model: MatRISMoE, structures: list, training: bool, form: str) -> Callable[[], float]:
     config = model.config
     graphs = [build_graph(atoms, config.cutoff, config.line_cutoff) for atoms in structures]
-    batch = batch_graphs(graphs, layout=keep_together) if compiled else batch_graphs(graphs)
-    engine = None
-    if compiled:
+    batch = batch_graphs(graphs, layout=keep_together if form == "compiled" else None)
+    engine: Engine | None = None
+    if form == "compiled":
         engine = StagedDerivatives(model, Sizes.of(batch, None))
+    elif form == "recomputing":
+        engine = RecomputingDerivatives(model)
     deployed = model if training else merge_experts(model).requires_grad_(False)
 
     def work() -> float:
@@ -64,10 +68,7 @@ def main() -> None:
     model = MatRISMoE(preset(name, elements=elements))
     before = peak_mb()
     training = kind == "train"
-    if form == "naive":
-        work = naive(model, structures, training)
-    else:
-        work = ours(model, structures, training, form == "compiled")
+    work = (naive if form == "naive" else ours)(model, structures, training, form)
     start = time.perf_counter()
     energy = work()
     first = time.perf_counter() - start

@@ -23,6 +23,7 @@ SYSTEMS: dict[str, Callable[[], ase.Atoms]] = {
     "salt-216": lambda: rattled_salt(3),
     "silicon-64": lambda: rattled_silicon(2),
     "silicon-216": lambda: rattled_silicon(3),
+    "silicon-1000": lambda: rattled_silicon(5),
 }
 """Name → structure."""
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from janus_md.errors import UserError
 from janus_md.graph import GraphBatch
+from janus_md.model.engine import Engine, Inputs, PlainDerivatives
 from janus_md.model.matris import MatRISMoE
-from janus_md.model.recompute import recomputing_forward
+from janus_md.model.recompute import RecomputingDerivatives, activations
 
 RECOMPUTE_ABOVE = 512 * 1024**2
 """Bytes; an evaluation that would keep more than this for its backward pass computes its blocks again instead."""
@@ -62,33 +61,6 @@ def composition_of(species: Tensor, graph: Tensor, num_graphs: int, num_elements
     return counts / counts.sum(1, keepdim=True).clamp(min=1.0)
 
 
-class Inputs(NamedTuple):
-    """Arguments of :meth:`MatRISMoE.forward`."""
-
-    species: Tensor
-    graph: Tensor
-    neighbours: list[Tensor]
-    owners: list[Tensor]
-    vectors: list[Tensor]
-    line_counts: list[int]
-    task: Tensor
-    charge: Tensor
-    spin: Tensor
-    composition: Tensor
-
-
-class Derivatives(NamedTuple):
-    """Energies (eV, float64 [N]), final features [N, C], and ∂E/∂r_ij in eV/Å of each table, [n_b, K_b, 3]."""
-
-    rows: Tensor
-    features: Tensor
-    gradients: list[Tensor]
-
-
-Engine = Callable[[Inputs], Derivatives]
-"""What computes energies and gradients by edge vectors such that a loss of both can be differentiated."""
-
-
 def predict(
     model: MatRISMoE | torch.jit.ScriptModule,
     batch: GraphBatch,
@@ -101,7 +73,8 @@ def predict(
 
     Args:
         training: keep the graph, so that a loss of any of the results can be differentiated.
-        engine: what differentiates in training; None runs the model operation by operation.
+        engine: what differentiates; None runs the model operation by operation, or where an evaluation would need
+            much memory for that, block by block.
 
     Raises:
         UserError: an element the model lacks; stress asked of a graph that is not fully periodic.
@@ -127,12 +100,12 @@ def predict(
     )
     # An exported model's shapes change from call to call, so specialising on them would only cost time.
     plain = torch.jit.optimized_execution(False)
-    with torch.set_grad_enabled(training or derivatives), plain:
-        gradients: list[Tensor] = []
-        if engine is not None:
+    with torch.set_grad_enabled(training), plain:
+        if derivatives:
+            if engine is None:
+                large = activations(model, batch.neighbours) > RECOMPUTE_ABOVE and not training
+                engine = RecomputingDerivatives(model) if large else PlainDerivatives(model)
             rows, features, gradients = engine(inputs)
-        elif derivatives and not training and _activations(model, batch) > RECOMPUTE_ABOVE:
-            rows, features = recomputing_forward(model, inputs)
         else:
             rows, features = model(*inputs)
         moments = model.magmoms(features)
@@ -141,8 +114,6 @@ def predict(
         energy = rows.new_zeros(batch.num_graphs).index_add(0, batch.graph, rows)
         force_rows = stress_rows = virial_rows = None
         if derivatives:
-            if engine is None:
-                gradients = list(torch.autograd.grad(rows.sum(), vectors, create_graph=training))
             force_rows = forces_from(gradients, batch)
             if stress:
                 virial_rows = virials_from(gradients, batch)
@@ -164,12 +135,6 @@ def predict(
         if moments.numel() or not len(back)
         else None,
     )
-
-
-def _activations(model: MatRISMoE | torch.jit.ScriptModule, batch: GraphBatch) -> int:
-    """Bytes that a backward pass through all blocks would keep."""
-    size = next(iter(model.parameters())).element_size()
-    return size * model.floats_per_edge * sum(table.numel() for table in batch.neighbours)
 
 
 def forces_from(gradients: list[Tensor], batch: GraphBatch) -> Tensor:

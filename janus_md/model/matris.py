@@ -17,6 +17,11 @@ from janus_md.model.geometry import Geometry
 from janus_md.model.heads import EnergyHead, MagmomHead
 
 
+def own_atoms(atoms: Tensor, first: int, edges: Tensor, context: list[Tensor]) -> Tensor:
+    """Features of the bucket's atoms among those of all: all of them where atoms own several rows (``context[1]``)."""
+    return atoms if context[1].numel() > 0 else atoms[first : first + edges.shape[0]]
+
+
 class MatRISMoE(nn.Module):
     """The potential. Rows and buckets are those of :class:`janus_md.graph.GraphBatch`."""
 
@@ -109,8 +114,7 @@ class MatRISMoE(nn.Module):
         self, index: int, first: int, atoms: Tensor, edges: Tensor, context: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Block ``index`` for the one bucket whose rows begin at ``first``: new atoms [n, C] and edges [n, K, D]."""
-        # Where atoms own several rows, the bucket holds them all.
-        own = atoms if context[1].numel() > 0 else atoms[first : first + edges.shape[0]]
+        own = own_atoms(atoms, first, edges, context)
         result = own, edges
         for number, block in enumerate(self.blocks):
             if number == index:

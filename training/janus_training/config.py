@@ -180,6 +180,11 @@ class TrainConfig(Part):
         False,
         description="Compile the step: minutes at the first start of an architecture, then steps several times faster.",
     )
+    memory: float | None = Field(
+        None,
+        ge=0,
+        description="GB of activations; a batch that needs more recomputes its blocks. Null: never recompute.",
+    )
     validate_every: PositiveInt | None = Field(None, description="Steps; null: once an epoch.")
     checkpoint_minutes: float = Field(2.0, ge=0, description="Also saved after every validation.")
     log_every: PositiveInt = 10
@@ -188,6 +193,14 @@ class TrainConfig(Part):
     def _some_end(self) -> TrainConfig:
         if self.epochs is None and self.steps is None and self.max_minutes is None:
             raise ValueError("say when to stop: give epochs, steps or max_minutes")
+        return self
+
+    @model_validator(mode="after")
+    def _recomputed_or_compiled(self) -> TrainConfig:
+        if self.compile and self.memory is not None:
+            raise ValueError(
+                "a compiled step cannot recompute its blocks: set compile=false or memory=null"
+            )
         return self
 
 

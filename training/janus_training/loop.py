@@ -17,7 +17,7 @@ import torch
 from janus_md.errors import UserError
 from janus_md.graph.batch import NarrowRows, keep_together
 from janus_md.model import MatRISMoE, predict
-from janus_md.model.derivatives import Engine
+from janus_md.model.engine import Engine
 from janus_training.batches import Batch, GraphStore, prefetch
 from janus_training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from janus_training.config import Config, LossConfig
@@ -25,6 +25,7 @@ from janus_training.data import Frames, check_elements, load_frames
 from janus_training.ema import Ema
 from janus_training.evaluate import Result, by_task, errors_of, predict_frames, with_volumes
 from janus_training.loss import TERMS, loss_terms, total_loss, weights_at
+from janus_training.memory import WithinMemory
 from janus_training.metrics import Metrics, Reporter
 from janus_training.model_section import resolve_model
 from janus_training.optimizer import build_optimizer, peak_rate, set_rate
@@ -211,6 +212,8 @@ def _new_model(config: Config, data: Data) -> MatRISMoE:
 
 
 def _engine(config: Config, data: Data, model: MatRISMoE, reporter: Reporter) -> Engine | None:
+    if config.train.memory is not None:
+        return WithinMemory(model, config.train.memory)
     if not config.train.compile:
         return None
     from janus_training.staged import (

@@ -23,7 +23,7 @@ from janus_md.errors import UserError
 from janus_md.graph import GraphBatch
 from janus_md.graph.batch import FAR_AWAY
 from janus_md.model import MatRISMoE
-from janus_md.model.derivatives import Derivatives, Inputs
+from janus_md.model.engine import Derivatives, Inputs
 
 SMALLEST = 2
 """Least number of atoms, graphs and slots a compiled step is given."""

@@ -1,0 +1,206 @@
+"""Recomputed steps have the derivatives of plain ones, hold less memory, and are taken where the budget says so."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+
+import ase
+import pytest
+import torch
+from ase.build import bulk
+from torch import Tensor
+
+import janus_training.loop as loop
+from janus_md.errors import UserError
+from janus_md.graph import GraphBatch, batch_graphs, build_graph
+from janus_md.model import MatRISMoE, predict, preset
+from janus_md.model.engine import Engine, PlainDerivatives
+from janus_md.model.recompute import RecomputingDerivatives
+from janus_md.ops.recomputed import recomputed
+from janus_training.loop import train
+from janus_training.memory import WithinMemory, training_bytes
+from janus_training.metrics import read_metrics
+from janus_training.recipe import load_config
+
+SMALL = {"elements": ["Na", "Cl"], "num_radial": 3, "num_angular": 3, "cutoff": 5.0}
+VARIANTS = {
+    "dense": {"num_experts": 0, "top_k": 0},
+    "moe": {"num_experts": 3, "top_k": 2},
+    "moe, no line attention": {"num_experts": 3, "top_k": 2, "line_blocks": 0},
+    "line attention first, softmax": {
+        "num_experts": 0,
+        "top_k": 0,
+        "blocks": 3,
+        "line_blocks": 1,
+        "aggregation": "softmax",
+    },
+    "graph embeddings": {"charge": True, "spin": True, "composition": True, "magmoms": True},
+}
+
+
+def salt() -> ase.Atoms:
+    atoms = bulk("NaCl", "rocksalt", a=5.4, cubic=True)
+    atoms.rattle(0.2, seed=0)
+    return atoms
+
+
+def batch_of(model: MatRISMoE, *structures: ase.Atoms, buckets: int = 1) -> GraphBatch:
+    config = model.config
+    graphs = [build_graph(atoms, config.cutoff, config.line_cutoff) for atoms in structures]
+
+    def layout(counts, numbers):
+        parts = torch.arange(len(numbers)).tensor_split(buckets)
+        return [part.numpy()[numbers[part.numpy()].argsort(kind="stable")] for part in parts], None
+
+    batch = batch_graphs(graphs, spin=[1.0] * len(graphs), layout=layout)
+    return dataclasses.replace(batch, volume=torch.ones_like(batch.volume))
+
+
+def loss_of(model: MatRISMoE, batch: GraphBatch, engine: Engine) -> Tensor:
+    """Of energies, forces and stress, none of whose gradients cancel; of magnetic moments where there are any."""
+    found = predict(model, batch, stress=True, training=True, engine=engine)
+    loss = found.energy.square().sum() + found.forces.sin().sum() + found.stress.square().sum()
+    return loss if found.magmoms is None else loss + found.magmoms.square().sum()
+
+
+def gradients_of(model: MatRISMoE, batch: GraphBatch, engine: Engine) -> dict[str, Tensor | None]:
+    model.zero_grad()
+    loss_of(model, batch, engine).backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_parameter_gradients_are_those_of_the_plain_step(variant: str) -> None:
+    torch.manual_seed(0)
+    model = MatRISMoE(preset("tiny", **(SMALL | VARIANTS[variant]))).double()
+    lonely = ase.Atoms("Na", [[0, 0, 0]])
+    for structures, buckets in (([salt(), salt()], 3), ([salt(), lonely], 1), ([lonely], 1)):
+        batch = batch_of(model, *structures, buckets=buckets)
+        plain, again = PlainDerivatives(model), RecomputingDerivatives(model)
+        wanted = gradients_of(model, batch, plain)
+        for name, gradient in gradients_of(model, batch, again).items():
+            if wanted[name] is None:
+                assert gradient is None or not gradient.any(), name
+            else:
+                size = 1e-10 * float(wanted[name].abs().max()) + 1e-13
+                torch.testing.assert_close(gradient, wanted[name], rtol=0, atol=size, msg=name)
+        expected = predict(model, batch, stress=True, training=True, engine=plain)
+        found = predict(model, batch, stress=True, training=True, engine=again)
+        for name in ("energy", "forces", "stress", "virials"):
+            torch.testing.assert_close(
+                getattr(found, name), getattr(expected, name), rtol=1e-10, atol=1e-12
+            )
+
+
+def test_derivatives_of_every_order_of_a_small_function() -> None:
+    """Some inputs without gradients, one that is not used, one result that does not depend on the inputs."""
+    random = torch.Generator().manual_seed(0)
+    x, w = (torch.randn(3, 3, generator=random, dtype=torch.float64) for _ in range(2))
+    unused, fixed = torch.ones(2, dtype=torch.float64), torch.tensor([2, 0, 1])
+    x.requires_grad_(), w.requires_grad_(), unused.requires_grad_()
+
+    def function(x: Tensor, w: Tensor, unused: Tensor, fixed: Tensor) -> tuple[Tensor, ...]:
+        hidden = torch.tanh(x[fixed] @ w)
+        return hidden * x, (hidden @ w).exp(), fixed
+
+    def again(x: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+        return recomputed(function, x, w, unused, fixed)[:2]
+
+    assert torch.autograd.gradcheck(again, (x, w))
+    assert torch.autograd.gradgradcheck(again, (x, w))
+
+    def third(call) -> list[Tensor]:
+        value = sum(result.sum() for result in call(x, w))
+        for _ in range(2):
+            first, second = torch.autograd.grad(value, (x, w), create_graph=True)
+            value = first.sin().sum() + second.cos().sum()
+        return list(torch.autograd.grad(value, (x, w)))
+
+    expected = third(lambda x, w: function(x, w, unused, fixed)[:2])
+    torch.testing.assert_close(third(again), expected, rtol=1e-12, atol=1e-12)
+
+
+class Ledger:
+    """Bytes that the graphs of a step keep for their backward passes; a storage counts once."""
+
+    def __init__(self) -> None:
+        self.now = self.highest = 0
+        self._users: Counter[int] = Counter()
+
+    def enter(self, storage: torch.UntypedStorage) -> None:
+        self._users[storage.data_ptr()] += 1
+        if self._users[storage.data_ptr()] == 1:
+            self.now += storage.nbytes()
+            self.highest = max(self.highest, self.now)
+
+    def leave(self, storage: torch.UntypedStorage) -> None:
+        self._users[storage.data_ptr()] -= 1
+        if self._users[storage.data_ptr()] == 0:
+            self.now -= storage.nbytes()
+
+
+class Held:
+    """A tensor as a graph keeps it, and how long."""
+
+    def __init__(self, tensor: Tensor, ledger: Ledger) -> None:
+        self.tensor, self._ledger = tensor, ledger
+        ledger.enter(tensor.untyped_storage())
+
+    def __del__(self) -> None:
+        self._ledger.leave(self.tensor.untyped_storage())
+
+
+def bytes_of_step(model: MatRISMoE, batch: GraphBatch, engine: Engine) -> tuple[int, int]:
+    """Kept when the loss is known; most at any time of the step, the transient graphs of recomputed blocks included."""
+    ledger = Ledger()
+    hooks = torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: Held(tensor, ledger), lambda held: held.tensor
+    )
+    with hooks:
+        loss = loss_of(model, batch, engine)
+        before = ledger.now
+        loss.backward()
+    return before, ledger.highest
+
+
+def test_a_step_keeps_less() -> None:
+    """Deep enough that what one block keeps is little beside all."""
+    torch.manual_seed(0)
+    model = MatRISMoE(preset("tiny", **(SMALL | {"blocks": 6}))).double()
+    batch = batch_of(model, salt().repeat((2, 2, 1)), buckets=4)
+    plain_kept, plain_highest = bytes_of_step(model, batch, PlainDerivatives(model))
+    again_kept, again_highest = bytes_of_step(model, batch, RecomputingDerivatives(model))
+    assert again_kept < plain_kept / 4
+    assert again_highest < plain_highest / 3
+
+
+def test_the_budget_decides() -> None:
+    torch.manual_seed(0)
+    model = MatRISMoE(preset("tiny", **SMALL))
+    small, large = batch_of(model, salt()), batch_of(model, salt(), salt())
+    assert training_bytes(model, small.neighbours) < 2.7e6 < training_bytes(model, large.neighbours)
+    engine = WithinMemory(model, 2.7e-3)
+    for batch, same in ((small, PlainDerivatives(model)), (large, RecomputingDerivatives(model))):
+        assert bytes_of_step(model, batch, engine) == bytes_of_step(model, batch, same)
+
+
+def test_a_run_within_little_memory_follows_the_plain_one(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Experts, stress and missing labels included."""
+    monkeypatch.setattr(loop, "write_report", lambda *_: None)
+    losses = {}
+    for memory in ("null", "0", "1000"):
+        settings = [f"train.memory={memory}", "train.dtype=float64", "train.steps=5"]
+        run = train(load_config(recipe, settings), tmp_path / memory)
+        losses[memory] = [row["loss"] for row in read_metrics(run) if row["kind"] == "train"]
+    assert losses["0"] == pytest.approx(losses["null"], rel=1e-9)
+    assert losses["1000"] == losses["null"]
+
+
+def test_compiled_and_recomputed_is_one_sentence(recipe: Path) -> None:
+    with pytest.raises(UserError, match="set compile=false or memory=null") as fault:
+        load_config(recipe, ["train.memory=1", "train.compile=true"])
+    assert "\n" not in str(fault.value)
