@@ -17,8 +17,8 @@ from janus_md.ops.recomputed import Function, Pullback, recomputed
 class RecomputingDerivatives:
     """An engine that runs one bucket of one block at a time, and again for each derivative.
 
-    An evaluation takes about a third more time, a training step twice the time. Works for exported models too, whose
-    parameters get no gradients.
+    An evaluation takes about a third more time, a training step up to twice the time. Works for exported models too,
+    whose parameters get no gradients.
     """
 
     def __init__(self, model: MatRISMoE | torch.jit.ScriptModule) -> None:
@@ -98,10 +98,14 @@ class _Step:
 
 
 def _backwards(taken: list[list[_Step]], atoms: Tensor | None) -> list[Tensor | None]:
-    """Gradient of the final features → of the first ones, of each bucket's edges, and of the buckets' contexts."""
+    """Gradient of the final features → of the first ones, of each bucket's edges, and of the buckets' contexts.
+
+    Takes the steps off the list, so that an evaluation lets go of a block's features once they are done with.
+    """
     edges: list[Tensor | None] = [None] * len(taken[0])
     context: list[list[Tensor | None]] = [[] for _ in edges]
-    for steps in reversed(taken):
+    while taken:
+        steps = taken.pop()
         assert atoms is not None
         sizes = [step.atoms for step in steps]
         given = atoms.split(sizes)
