@@ -23,8 +23,10 @@ from measure import peak_mb
 from structures import SYSTEMS
 from torch import Tensor, nn
 
+WARM_UPS = 3
+"""Calls before the measured ones: TorchScript, which e3nn uses, compiles in the first calls."""
 LONG_CALL_S = 20.0
-"""Processor seconds of a warm-up after which one call is measured instead of several."""
+"""Processor seconds of a first call after which it is the only warm-up, and one call is measured."""
 
 
 def main(
@@ -108,12 +110,15 @@ def _training_step(
 
 
 def _times(call: Callable[[], None], repeats: int, limit: float) -> dict[str, float]:
-    """Medians of processor and wall seconds after one warm-up; the process ends after ``limit`` processor seconds."""
+    """Medians of processor and wall seconds after warm-ups; the process ends after ``limit`` processor seconds."""
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + limit) + 1, hard))
-    warm_up, _ = _once(call)
-    if warm_up > LONG_CALL_S:
+    first, _ = _once(call)
+    if first > LONG_CALL_S:
         repeats = 1
+    else:
+        for _ in range(WARM_UPS - 1):
+            call()
     found = [_once(call) for _ in range(repeats)]
     cpu, wall = (statistics.median(column) for column in zip(*found, strict=True))
     return {"cpu_s": round(cpu, 4), "wall_s": round(wall, 4), "calls": repeats}
