@@ -4,7 +4,8 @@
 
 Random weights, float32, nothing compiled ahead, the same rattled structures. An evaluation starts from atoms, so
 neighbour lists count; a training step (forward, forces, loss of both, backward, no optimiser) starts from a graph, as
-trainers keep it. Processor seconds are a median after three warm-ups, or one call after one where the first takes more than 20 s.
+trainers keep it. Processor seconds are a median after three warm-ups, or one call after one where the first takes more
+than 20 s.
 Memory is the process's peak above its imports, that of a training step after an evaluation in the same process.
 ``matched-METHOD`` is a dense model of ours with as many active parameters as METHOD: those that the energy of an atom
 depends on where there is one element. What FILE holds is not measured again without ``--again``.
