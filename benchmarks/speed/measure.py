@@ -1,14 +1,16 @@
-"""Time and peak memory of a function, as one JSON line on standard output, and how to read such a line."""
+"""Peak memory of a process, and how to run a script and read the figures it prints, one JSON object a line."""
 
 from __future__ import annotations
 
 import json
 import os
 import resource
+import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+OUT_OF_MEMORY = ("allocate memory", "MemoryError", "bad_alloc", "Cannot allocate")
 
 
 def peak_mb() -> float:
@@ -16,32 +18,18 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def report(graph: Callable[[], object], evaluate: Callable[[object], object], repeats: int) -> None:
-    """Print graph seconds, median evaluation seconds after one warm-up, peak MB and MB above the imports."""
-    before = peak_mb()
-    start = time.perf_counter()
-    built = graph()
-    graph_seconds = time.perf_counter() - start
-    seconds = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        evaluate(built)
-        seconds.append(time.perf_counter() - start)
-    timed = sorted(seconds[1:]) or seconds
-    print(
-        json.dumps(
-            {
-                "graph_s": round(graph_seconds, 3),
-                "evaluation_s": round(timed[len(timed) // 2], 3),
-                "peak_mb": round(peak_mb()),
-                "above_imports_mb": round(peak_mb() - before),
-            }
-        )
-    )
-
-
 def measured(python: str, script: Path, threads: int, *arguments: object) -> dict[str, float]:
-    """The figures that ``script`` prints last, run by ``python`` with so many threads.
+    """The figures that ``script`` prints last, run by ``python`` with so many threads."""
+    lines, reason = attempted(python, script, threads, *arguments)
+    if reason:
+        raise SystemExit(f"{script.name}: {reason}")
+    return lines[-1]
+
+
+def attempted(
+    python: str, script: Path, threads: int, *arguments: object
+) -> tuple[list[dict[str, Any]], str]:
+    """What ``script`` prints until it ends, and why it ended early: "time", "memory", the fault, or "".
 
     Modules beside this file and both packages of the checkout are importable there, whatever the environment.
     """
@@ -51,8 +39,15 @@ def measured(python: str, script: Path, threads: int, *arguments: object) -> dic
     done = subprocess.run(
         [python, str(script), *map(str, arguments)],
         env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": search},
-        check=True,
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
     )
-    return json.loads(done.stdout.splitlines()[-1])
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode == 0:
+        return lines, ""
+    if done.returncode == -signal.SIGXCPU:
+        return lines, "time"
+    if any(word in done.stderr for word in OUT_OF_MEMORY):
+        return lines, "memory"
+    told = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+    return lines, told[-1]

@@ -1,22 +1,46 @@
-"""Ours: the ``10m`` preset, dense, random weights, float32: energy and forces of rattled rock salt."""
+"""Ours: METHOD is a preset, or ``dense-N``, a dense model with N active parameters; float32, not compiled."""
 
 from __future__ import annotations
 
-import sys
+from typing import Any
 
-import torch
-from measure import report
-from structures import rattled_salt
+import ase
+from matched import active_parameters, matched_config
+from timed import main, parameters
+from torch import Tensor
 
-from janus_md.graph import batch_graphs, build_graph
-from janus_md.model import MatRISMoE, predict, preset
+from janus_md.export import merge_experts
+from janus_md.graph import GraphBatch, batch_graphs, build_graph
+from janus_md.model import MatRISMoE, ModelConfig, predict, preset
 
-torch.manual_seed(0)
-torch.set_num_threads(int(sys.argv[1]))
-model = MatRISMoE(preset("10m")).eval().requires_grad_(False)
-config = model.config
-report(
-    lambda: batch_graphs([build_graph(rattled_salt(), config.cutoff, config.line_cutoff)]),
-    lambda batch: predict(model, batch),
-    repeats=int(sys.argv[2]),
-)
+
+def config(method: str, elements: list[str]) -> ModelConfig:
+    if method.startswith("dense-"):
+        return matched_config(int(method.removeprefix("dense-")), elements)
+    return preset(method, elements=elements)
+
+
+def settings(method: str) -> dict[str, Any]:
+    return config(method, ["O"]).model_dump(exclude={"elements", "tasks"})
+
+
+def build(method: str, elements: list[str], atoms: ase.Atoms) -> MatRISMoE:
+    return MatRISMoE(config(method, elements))
+
+
+def convert(model: MatRISMoE, atoms: ase.Atoms) -> GraphBatch:
+    return batch_graphs([build_graph(atoms, model.config.cutoff, model.config.line_cutoff)])
+
+
+def evaluate(model: MatRISMoE, batch: GraphBatch, training: bool) -> tuple[Tensor, Tensor]:
+    found = predict(model, batch, training=training)
+    assert found.forces is not None
+    return found.energy.sum(), found.forces
+
+
+def idle(model: MatRISMoE) -> int:
+    return parameters(model) - active_parameters(model.config)
+
+
+if __name__ == "__main__":
+    main(["janus-md", "torch"], settings, build, convert, evaluate, merge_experts, idle)

@@ -1,0 +1,69 @@
+"""The JSON of the comparison of speeds, which every run adds to, and its tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+TITLES = {"evaluate": "Energy and forces", "train": "Training step"}
+
+
+class Figures:
+    """Facts about methods and one row for each method, system and work; written to ``path`` whenever one is added."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self.methods: dict[str, Row] = {}
+        self.rows: list[Row] = []
+        if path and path.exists():
+            content = json.loads(path.read_text(encoding="utf-8"))
+            self.methods, self.rows = content["methods"], content["rows"]
+
+    def find(self, method: str, system: str, work: str) -> Row | None:
+        """The row of this measurement, if it was made."""
+        wanted = (method, system, work)
+        return next((row for row in self.rows if _key(row) == wanted), None)
+
+    def add(self, row: Row) -> None:
+        """Keep a row in place of an older one of the same method, system and work."""
+        self.rows = [one for one in self.rows if _key(one) != _key(row)] + [row]
+        self._write()
+
+    def describe(self, method: str, facts: Row) -> None:
+        """Keep settings, versions and numbers of parameters of a method."""
+        self.methods[method] = facts
+        self._write()
+
+    def _write(self) -> None:
+        if self._path:
+            content = {"methods": self.methods, "rows": self.rows}
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def table(figures: Figures, work: str) -> str:
+    """Markdown: methods down, systems across; processor seconds and MB above the imports, or why there are none."""
+    rows = [row for row in figures.rows if row["work"] == work]
+    systems = list(dict.fromkeys(row["system"] for row in rows))
+    systems.sort(key=lambda name: (name.split("-")[0], int(name.split("-")[1])))
+    lines = [
+        f"| {TITLES[work]}: s / MB | active parameters | {' | '.join(systems)} |",
+        "| --- " * (len(systems) + 2) + "|",
+    ]
+    for method, facts in figures.methods.items():
+        cells = [_cell(figures.find(method, system, work)) for system in systems]
+        if any(cells):
+            lines.append(f"| `{method}` | {facts['active']:,} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _key(row: Row) -> tuple[str, str, str]:
+    return row["method"], row["system"], row["work"]
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return ""
+    return row.get("failed") or f"{row['cpu_s']:.3g} / {row['above_imports_mb']}"

@@ -1,0 +1,150 @@
+"""The comparison of speeds: structures, matched widths, merging of results, the table, what the user gets wrong."""
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from ase.neighborlist import neighbor_list
+
+from janus_md.errors import UserError
+from janus_md.model import preset
+
+SCRIPTS = Path(__file__).parents[2] / "benchmarks" / "speed"
+FACTS = {"active": 112000, "settings": {}, "versions": {}}
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch):
+    """Imports a module of the benchmark, which is no package; its modules are forgotten afterwards."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    known = set(sys.modules)
+
+    def load(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    yield load
+    for name in set(sys.modules) - known:
+        if (SCRIPTS / f"{name}.py").is_file():
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("material", ["salt", "silicon", "olivine", "water"])
+def test_structures_are_near_the_size_and_physical(script, material: str) -> None:
+    structures = script("structures")
+    for size in (64, 216):
+        atoms = structures.SYSTEMS[f"{material}-{size}"]()
+        assert 0.75 * size < len(atoms) < 1.3 * size
+        assert len(neighbor_list("i", atoms, 0.5)) == 0
+    if material == "olivine":
+        counts = [(atoms.symbols == symbol).sum() for symbol in ("Li", "Fe", "P", "O")]
+        assert counts[3] == 4 * counts[0] and counts[0] == counts[1] == counts[2]
+
+
+@pytest.mark.parametrize("wanted", [103_480, 406_479, 6_274_832])
+def test_a_matched_model_has_the_parameters_it_says(script, wanted: int) -> None:
+    matched = script("matched")
+    config = matched.matched_config(wanted, ["Na", "Cl"])
+    assert config.num_experts == 0 and config.elements == ["Na", "Cl"]
+    assert matched.active_parameters(config) == pytest.approx(wanted, rel=0.01)
+
+
+def test_unused_experts_are_not_active(script) -> None:
+    active = script("matched").active_parameters
+    few, many = (preset("tiny", elements=["H", "O"], num_experts=count) for count in (4, 9))
+    assert active(few) == active(many) == active(preset("tiny", elements=["H"]))
+
+
+def row(method: str, size: int, work: str, **figures) -> dict:
+    return {"method": method, "system": f"salt-{size}", "work": work, "threads": 1, **figures}
+
+
+def test_rows_are_merged_and_tabled(script, tmp_path: Path) -> None:
+    module, path = script("figures"), tmp_path / "speed.json"
+    first = module.Figures(path)
+    first.describe("small", FACTS)
+    first.add(row("small", 216, "evaluate", failed="> 120 s"))
+    second = module.Figures(path)
+    second.add(row("small", 64, "evaluate", cpu_s=9.0, above_imports_mb=1))
+    second.add(row("small", 64, "evaluate", cpu_s=0.1234, above_imports_mb=97))
+    found = module.Figures(path)
+    assert len(found.rows) == 2
+    assert found.find("small", "salt-64", "evaluate")["cpu_s"] == 0.1234
+    lines = module.table(found, "evaluate").splitlines()
+    assert lines[0].endswith("active parameters | salt-64 | salt-216 |")
+    assert lines[2] == "| `small` | 112,000 | 0.123 / 97 | > 120 s |"
+
+
+def measured(script, replies: list, sizes=(64,), method: str = "mace-64x0e") -> tuple:
+    """Figures and calls of a measurement in which the processes answer ``replies`` in turn."""
+    module, calls = script("against_peers"), []
+    figures = script("figures").Figures()
+    plan = module.Plan([method], [], {"mace": "python"})
+
+    def attempt(python: str, path: Path, threads: int, *words: object) -> tuple:
+        calls.append((path.name, *words[:3]))
+        return replies.pop(0)
+
+    for size in sizes:
+        module.measure(plan, figures, method, f"salt-{size}", attempt)
+        module.measure(plan, figures, method, f"salt-{size}", attempt)
+    return figures, calls
+
+
+def test_what_is_beyond_a_limit_is_recorded_and_not_tried_larger(script) -> None:
+    done = {"work": "evaluate", "cpu_s": 1.0, "above_imports_mb": 1}
+    replies = [([FACTS], ""), ([done], "time"), ([], "memory")]
+    figures, calls = measured(script, replies, sizes=(64, 216, 512))
+    told = {(one["system"], one["work"]): one.get("failed") for one in figures.rows}
+    assert told == {
+        ("salt-64", "evaluate"): None,
+        ("salt-64", "train"): "> 120 s",
+        ("salt-216", "evaluate"): "> 16 GB",
+        ("salt-216", "train"): "not tried: salt-64 > 120 s",
+        ("salt-512", "evaluate"): "not tried: salt-216 > 16 GB",
+        ("salt-512", "train"): "not tried: salt-64 > 120 s",
+    }
+    assert [call[2:] for call in calls] == [
+        ("salt-64", "count"), ("salt-64", "evaluate,train"), ("salt-216", "evaluate"),
+    ]  # fmt: skip
+
+
+def test_a_matched_model_is_made_from_its_peers_count(script) -> None:
+    replies = [([FACTS], ""), ([FACTS | {"active": 111900}], ""), ([], "broken")]
+    figures, calls = measured(script, replies, method="matched-mace-64x0e")
+    assert calls[0][:2] == ("run_mace.py", "mace-64x0e")
+    assert calls[-1][:2] == ("run_janus.py", "dense-112000")
+    failed = [one["failed"] for one in figures.rows]
+    assert failed == ["failed: broken", "not tried: evaluate failed: broken"]
+
+
+def test_the_process_tells_its_figures_and_why_it_ended(script, tmp_path: Path) -> None:
+    attempted = script("measure").attempted
+    path = tmp_path / "one.py"
+    path.write_text("print('words'); print('{\"work\": 1}', flush=True); bytearray(10**15)")
+    assert attempted(sys.executable, path, 1) == ([{"work": 1}], "memory")
+    path.write_text("import os, signal; os.kill(os.getpid(), signal.SIGXCPU)")
+    assert attempted(sys.executable, path, 1) == ([], "time")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--only", "mace-64"], "did you mean 'mace-64x0e'"),
+        (["--only", "matched-nequip"], "needs --peer nequip=PYTHON"),
+        (["--peer", "mace=/nowhere/python"], "there is no interpreter"),
+        (["--peer", "mac=python"], "peer 'mac' is unknown"),
+        (["--limit-s", "0"], "--limit-s must be positive"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(script, words: list[str], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        script("against_peers").read_plan(words)
+
+
+def test_without_peers_ours_alone_are_measured(script) -> None:
+    module = script("against_peers")
+    assert module.read_plan([]).methods == ["small", "10m"]
+    plan = module.read_plan(["--peer", f"matris={sys.executable}"])
+    assert plan.methods == ["small", "10m", "matris", "matched-matris", "matris-recompute"]
