@@ -35,8 +35,8 @@ class AngularInvariants(nn.Module):
             ],
             dtype=dtype,
         )
-        self.register_buffer("by_degree", by_degree, persistent=False)
-        self.register_buffer("quadrupole", quadrupole, persistent=False)
+        self.register_buffer("by_degree", by_degree)
+        self.register_buffer("quadrupole", quadrupole)
 
     def forward(self, moments: Tensor) -> Tensor:
         """moments: ρ_lm, columns as in :func:`janus_md.model.basis.harmonics`, [n, 16, C]. → [n, 6·C]."""
