@@ -23,7 +23,6 @@ from janus_md.model.basis import chebyshev, envelope, harmonics
 from janus_md.model.derivatives import species_of
 from janus_md.model.experts import ExpertMLP
 from janus_md.model.line_attention import LineAttention
-from janus_md.ops import sigmoid_weights
 
 
 @dataclass
@@ -114,7 +113,7 @@ def _line(
     series = angles @ line.angular.t()
     bias, factor = series[:, :heads], series[:, heads:]
     products = (query[p] * key[q]).view(len(p), heads, -1).sum(-1) / math.sqrt(line.key_width)
-    weights = sigmoid_weights(products + bias, decay[q].unsqueeze(-1)) * factor
+    weights = torch.sigmoid(products + bias) * decay[q].unsqueeze(-1) * factor
     sent = weights.unsqueeze(-1) * value[q].view(len(q), heads, -1)
     summed = torch.zeros_like(value).index_add(0, p, sent.flatten(1))
     return line.out(summed) * (line.scale * decay.unsqueeze(-1))

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from janus_md.model.config import ModelConfig
 from janus_md.model.experts import ExpertMLP
 from janus_md.model.invariants import AngularInvariants
-from janus_md.ops import sink_softmax
 
 
 class AtomAttention(nn.Module):
@@ -19,13 +18,10 @@ class AtomAttention(nn.Module):
     The parts of the first linear layer that act on h are applied per atom, before the gather.
     """
 
-    __constants__ = ("softmax",)
-
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.heads = config.heads
         self.key_width = config.key_width
-        self.softmax = config.aggregation == "softmax"
         queries = config.heads * config.key_width
         self.atom_norm = nn.LayerNorm(config.width)
         self.edge_norm = nn.LayerNorm(config.edge_width)
@@ -56,7 +52,6 @@ class AtomAttention(nn.Module):
         neighbours: Tensor,
         owners: Tensor,
         radial: Tensor,
-        envelope: Tensor,
         directions: Tensor,
         counts: Tensor,
     ) -> tuple[Tensor, Tensor]:
@@ -65,7 +60,7 @@ class AtomAttention(nn.Module):
             atoms: features of the centres, [a, C]. all_atoms: what neighbours index, [N, C].
             edges: [n, K, D]. neighbours: places in all_atoms, [n, K]. owners: places of the rows in atoms, sorted,
                 [n]; empty where each atom has one row.
-            radial: length basis times envelope, [n, K, R]. envelope: [n, K]. directions: Y_lm, [n, K, 16].
+            radial: length basis times envelope, [n, K, R]. directions: Y_lm, [n, K, 16].
             counts: rows of each element, int64 on the CPU.
 
         Returns:
@@ -84,8 +79,8 @@ class AtomAttention(nn.Module):
         q = q.view(rows, self.heads, self.key_width, 1) * (1.0 / math.sqrt(self.key_width))
         k = self.keys(tokens).view(rows, slots, self.heads, self.key_width).transpose(1, 2)
         logits = torch.matmul(k, q).squeeze(-1)
-        keys = envelope.unsqueeze(1)
-        weights = sink_softmax(logits, keys) if self.softmax else torch.sigmoid(logits)
+        # No envelope on the weights: the messages' filter has one.
+        weights = torch.sigmoid(logits)
         weighted = messages.view(rows, slots, self.heads, -1) * weights.transpose(1, 2).unsqueeze(
             -1
         )

@@ -49,7 +49,6 @@ class Block(nn.Module):
             counts,
             row_counts,
             radial,
-            envelope,
             directions,
             line_radial,
             line_envelope,
@@ -61,7 +60,7 @@ class Block(nn.Module):
             near = near + self.line(near, line_radial, line_envelope, angles)
             edges = torch.cat([near, far], dim=1)
         atom_update, edge_update = self.attention(
-            atoms, all_atoms, edges, neighbours, owners, radial, envelope, directions, row_counts
+            atoms, all_atoms, edges, neighbours, owners, radial, directions, row_counts
         )
         atoms = atoms + atom_update
         atoms = atoms + self.experts(self.norm(atoms), counts)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from ase.data import atomic_numbers, chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -35,7 +33,6 @@ class ModelConfig(BaseModel):
     line_blocks: int | None = Field(
         None, ge=0, description="leading blocks in which edges attend to edges; all if null"
     )
-    aggregation: Literal["sigmoid", "softmax"] = Field("sigmoid", description="softmax has a sink")
 
     message_hidden: int = Field(128, ge=1, description="hidden units of one message expert")
     feature_hidden: int = Field(128, ge=1, description="hidden units of one feature expert")

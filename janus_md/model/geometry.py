@@ -49,7 +49,7 @@ class Geometry(nn.Module):
 
         Returns:
             Edge features [n, K, D]; context: neighbours, owners, atoms of each element, rows of each element (both
-            int64 on the CPU), length basis [n, K, R], envelope [n, K], harmonics [n, K, 16], line radial basis
+            int64 on the CPU), length basis [n, K, R], harmonics [n, K, 16], line radial basis
             [n, L, R], line envelope [n, L], angles [A, n, L, L]. L is zero where no block attends to angles.
         """
         line_count = line_count if self.has_line else 0
@@ -76,7 +76,6 @@ class Geometry(nn.Module):
             atom_counts,
             row_counts,
             basis * decay.unsqueeze(-1),
-            decay,
             harmonics(directions),
             line_basis,
             line_decay,

@@ -8,24 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from janus_md.model.config import ModelConfig
-from janus_md.ops import sigmoid_weights, sink_softmax
 
 
 class LineAttention(nn.Module):
     """α_pq·f_h(θ_pq)·v_q summed over the edges q of p's centre.
 
     Logits are q_p·k_q/√d + b_h(θ_pq); f_h and b_h are per-head series in cos lθ. Projections act on edges; an angle
-    costs a dot product, a bias and a factor. A value carries a radial filter, and the result the envelope of p, so
+    costs a dot product, a bias and a factor. α is a sigmoid times the key's envelope, so every key comes and goes with
+    weight zero whatever the others are. A value carries a radial filter, and the result the envelope of p, so
     an edge enters and leaves the line graph smoothly.
     """
-
-    __constants__ = ("softmax",)
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.heads = config.heads
         self.key_width = config.key_width
-        self.softmax = config.aggregation == "softmax"
         queries = config.heads * config.key_width
         width = config.edge_width
         self.split = [queries, queries, width]
@@ -57,7 +54,7 @@ class LineAttention(nn.Module):
         bias, factor = torch.split(series, self.heads)
         logits = torch.matmul(q, k.transpose(-1, -2)) + bias
         keys = envelope[None, :, None, :]
-        weights = sink_softmax(logits, keys) if self.softmax else sigmoid_weights(logits, keys)
+        weights = torch.sigmoid(logits) * keys
         summed = torch.matmul(weights * factor, self._by_head(v))
         summed = summed.permute(1, 2, 0, 3).reshape(atoms, slots, -1)
         return self.out(summed) * (self.scale * envelope.unsqueeze(-1))

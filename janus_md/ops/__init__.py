@@ -1,14 +1,6 @@
-"""The few operators that have more than one form: expert products, smooth weights."""
+"""Operators with derivatives of their own: expert products; and the perceptrons that experts merge to."""
 
-from janus_md.ops.attention_weights import sigmoid_weights, sink_softmax
 from janus_md.ops.expert_products import expert_contract, expert_expand, expert_outer
 from janus_md.ops.group_mlp import group_mlp
 
-__all__ = [
-    "expert_contract",
-    "expert_expand",
-    "expert_outer",
-    "group_mlp",
-    "sigmoid_weights",
-    "sink_softmax",
-]
+__all__ = ["expert_contract", "expert_expand", "expert_outer", "group_mlp"]

@@ -17,7 +17,7 @@ DENSE = {"num_experts": 0, "top_k": 0}
 VARIANTS = {
     "dense": DENSE,
     "moe": {},
-    "moe-softmax": {"aggregation": "softmax"},
+    "moe-no-angles": {"line_blocks": 0, "num_reduced": 0},
     "moe-no-shared": {"num_shared_experts": 0},
     "moe-charge-spin": {"charge": True, "spin": True, "magmoms": True},
 }

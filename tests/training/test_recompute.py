@@ -29,13 +29,7 @@ VARIANTS = {
     "dense": {"num_experts": 0, "top_k": 0},
     "moe": {"num_experts": 3, "top_k": 2},
     "moe, no line attention": {"num_experts": 3, "top_k": 2, "line_blocks": 0},
-    "line attention first, softmax": {
-        "num_experts": 0,
-        "top_k": 0,
-        "blocks": 3,
-        "line_blocks": 1,
-        "aggregation": "softmax",
-    },
+    "line attention first": {"num_experts": 0, "top_k": 0, "blocks": 3, "line_blocks": 1},
     "graph embeddings": {"charge": True, "spin": True, "composition": True, "magmoms": True},
 }
 

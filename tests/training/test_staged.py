@@ -28,7 +28,6 @@ SMALL = {"elements": ["Na", "Cl"], "blocks": 1, "num_radial": 3, "num_angular": 
 VARIANTS = {
     "dense": {"num_experts": 0, "top_k": 0},
     "moe": {"num_experts": 3, "top_k": 2},
-    "softmax": {"num_experts": 0, "top_k": 0, "aggregation": "softmax"},
     "graph-embeddings": {
         "num_experts": 0,
         "top_k": 0,
