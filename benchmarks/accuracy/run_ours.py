@@ -23,7 +23,10 @@ KEPT = ("model.safetensors", "model.json")
 
 
 def train(job: Job) -> dict[str, Any]:
-    """Run the recipe on the frames of the case; copy its last checkpoint whenever there is a new one."""
+    """Run the recipe on the frames of the case; copy its last checkpoint whenever there is a new one.
+
+    Returns the recipe without its data, which are those of the case.
+    """
     folder = Path(job.folder)
     recipe = folder / "recipe.yaml"
     chosen = with_frames(job)
@@ -47,7 +50,7 @@ def train(job: Job) -> dict[str, Any]:
     if running.wait():
         raise SystemExit("janus-md train failed")
     _keep(job, folder / "run" / "checkpoints" / "last", seen)
-    return chosen
+    return {part: value for part, value in chosen.items() if part != "data"}
 
 
 def with_frames(job: Job) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from janus_md.errors import UserError
 from janus_md.graph import batch_graphs, build_graph
+from janus_md.graph.batch import ROW_COST, Layout, NarrowRows, keep_together, split_by_width
 
 
 @st.composite
@@ -54,34 +55,43 @@ def test_edges_agree_with_ase(atoms: ase.Atoms) -> None:
         assert (mine[graph.num_line[atom] :] >= 3.0).all()
 
 
+LAYOUTS = [split_by_width, keep_together, NarrowRows(4), NarrowRows(9)]
+
+
 @settings(max_examples=30, deadline=None)
-@given(parts=st.lists(structures(), min_size=1, max_size=6))
-def test_a_batch_holds_every_edge_once(parts: list[ase.Atoms]) -> None:
+@given(parts=st.lists(structures(), min_size=1, max_size=6), layout=st.sampled_from(LAYOUTS))
+def test_a_batch_holds_every_edge_once(parts: list[ase.Atoms], layout: Layout) -> None:
     try:
         graphs = [build_graph(atoms, 5.0, 3.0) for atoms in parts]
     except UserError:
         return
-    batch = batch_graphs(graphs)
+    batch = batch_graphs(graphs, layout=layout)
     assert sorted(batch.order.tolist()) == list(range(sum(map(len, parts))))
     numbers = np.concatenate([graph.numbers for graph in graphs])
     np.testing.assert_array_equal(batch.numbers.numpy(), numbers[batch.order.numpy()])
     found = []
     first = 0
-    for table, vectors, line in zip(
-        batch.neighbours, batch.vectors, batch.line_counts, strict=True
+    for table, owners, vectors, line in zip(
+        batch.neighbours, batch.owners, batch.vectors, batch.line_counts, strict=True
     ):
-        species = batch.numbers[first : first + len(table)]
+        narrow = isinstance(layout, NarrowRows)
+        owners = owners if narrow else torch.arange(len(table))
+        assert (owners.diff() >= 0).all()
+        atoms = int(owners[-1]) + 1
+        species = batch.numbers[first : first + atoms]
         assert (species[1:] >= species[:-1]).all()
         used = vectors.norm(dim=-1) < 100.0
-        assert not (vectors[:, line:].norm(dim=-1) < 3.0).any()
-        rows = torch.arange(first, first + len(table))[:, None].expand_as(table)[used]
+        assert narrow or not (vectors[:, line:].norm(dim=-1) < 3.0).any()
+        assert not narrow or table.shape[1] == layout.width
+        rows = (first + owners)[:, None].expand_as(table)[used]
         found += zip(
             batch.order[rows].tolist(),
             batch.order[table[used]].tolist(),
             vectors[used].round(decimals=6).tolist(),
             strict=True,
         )
-        first += len(table)
+        first += atoms
+    assert first == batch.num_atoms
     expected = []
     start = 0
     for graph in graphs:
@@ -115,3 +125,15 @@ def test_ten_thousand_atoms_in_two_seconds() -> None:
     graph = build_graph(atoms, 6.0, 4.5)
     assert time.process_time() - start < 2.0
     assert graph.num_angles > 2_000_000
+
+
+@given(counts=st.lists(st.integers(0, 90), min_size=1, max_size=60))
+def test_narrow_rows_cost_least(counts: list[int]) -> None:
+    """No width has fewer slots, counted with what a row costs; equal counts want rows as wide as they are."""
+
+    def cost(width: int) -> int:
+        return sum(max(1, -(-count // width)) for count in counts) * (width + ROW_COST)
+
+    chosen = NarrowRows.suited(np.bincount(counts)).width
+    assert cost(chosen) == min(map(cost, range(4, 91)))
+    assert NarrowRows.suited(np.bincount([34] * len(counts))).width == 34
