@@ -1,4 +1,4 @@
-"""Models that every physics test runs on: dense and with experts, random and trained, both aggregations."""
+"""Models that every physics test runs on: dense and with experts, with angles and without, random and trained."""
 
 from __future__ import annotations
 
