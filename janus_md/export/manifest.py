@@ -12,7 +12,7 @@ from torch import nn
 
 from janus_md.errors import UserError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ENTRY = "manifest.json"
 
 
@@ -55,7 +55,7 @@ def read_manifest(text: str, path: Path) -> Manifest:
     """Parse and check the manifest of the file ``path``.
 
     Raises:
-        UserError: no manifest, a damaged one, or one of a newer format.
+        UserError: no manifest, a damaged one, or one of another format.
     """
     if not text:
         raise UserError(f"{path} is not a Janus-MD model: export one with 'janus-md export'")
@@ -65,6 +65,10 @@ def read_manifest(text: str, path: Path) -> Manifest:
         if version > FORMAT_VERSION:
             raise UserError(
                 f"{path} has format version {version}, newer than {FORMAT_VERSION}: update janus-md"
+            )
+        if version < FORMAT_VERSION:
+            raise UserError(
+                f"{path} has format version {version}, this is {FORMAT_VERSION}: export the model again"
             )
         return Manifest(**content)
     except (ValueError, KeyError, TypeError, ValidationError):

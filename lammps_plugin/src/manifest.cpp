@@ -11,7 +11,7 @@
 namespace janus {
 namespace {
 
-constexpr int kFormatVersion = 1;
+constexpr int kFormatVersion = 2;
 
 using LAMMPS_NS::json;
 
@@ -24,8 +24,11 @@ std::array<int, 3> version_numbers(const std::string &text) {
 void check_versions(const json &content, const std::string &path) {
   const int format = content.at("format_version").get<int>();
   if (format > kFormatVersion)
-    throw UserError(path + " has format version " + std::to_string(format) + ", this plugin reads up to " +
+    throw UserError(path + " has format version " + std::to_string(format) + ", this plugin reads " +
                     std::to_string(kFormatVersion) + ": update janus-md and run 'janus-md lammps build'");
+  if (format < kFormatVersion)
+    throw UserError(path + " has format version " + std::to_string(format) + ", this plugin reads " +
+                    std::to_string(kFormatVersion) + ": export the model again");
   const auto minimum = content.at("minimum_plugin_version").get<std::string>();
   if (version_numbers(minimum) > version_numbers(JANUS_PLUGIN_VERSION))
     throw UserError(path + " needs the Janus plugin " + minimum + " or newer, this is " JANUS_PLUGIN_VERSION

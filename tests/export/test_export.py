@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import zipfile
 
@@ -13,6 +14,7 @@ from ase.build import bulk, molecule
 
 from janus_md.errors import UserError
 from janus_md.export import export_model, load_exported, write
+from janus_md.export.manifest import read_manifest
 from janus_md.graph import batch_graphs, build_graph
 from janus_md.model import MatRISMoE, derivatives, predict, preset
 
@@ -150,3 +152,18 @@ def test_others_may_read_an_exported_file(model, tmp_path) -> None:
     export_model(model, path)
     (tmp_path / "plain").touch()
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"format_version": 1}, "format version 1, this is 2: export the model again"),
+        ({"format_version": 99}, "format version 99, newer than 2: update janus-md"),
+        ({"cutoff": "six"}, "damaged manifest: export the model again"),
+    ],
+)
+def test_manifests_of_other_formats_are_refused(tmp_path, change, sentence) -> None:
+    manifest = export_model(MatRISMoE(preset("tiny", elements=["Na"])), tmp_path / "m.janus.pt")
+    text = json.dumps(manifest.model_dump() | change)
+    with pytest.raises(UserError, match=sentence):
+        read_manifest(text, tmp_path / "m.janus.pt")

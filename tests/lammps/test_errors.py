@@ -101,7 +101,8 @@ CHANGES = {
         {"minimum_plugin_version": "0.10.0"},
         "needs the Janus plugin 0.10.0 or newer",
     ),
-    "newer format": ({"format_version": 2}, "has format version 2, this plugin reads up to 1"),
+    "newer format": ({"format_version": 3}, "has format version 3, this plugin reads 2: update"),
+    "older format": ({"format_version": 1}, "has format version 1, this plugin reads 2: export"),
     "other engine": ({"engine": "aotinductor"}, "is for the engine 'aotinductor'"),
     "damaged": ({"cutoff": "six"}, "holds a damaged manifest"),
 }
