@@ -6,33 +6,30 @@ import math
 import signal
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 
 from janus_md.errors import UserError
-from janus_md.graph.batch import NarrowRows, keep_together
+from janus_md.graph.batch import NarrowRows
 from janus_md.model import MatRISMoE, predict
 from janus_md.model.engine import Engine
-from janus_training.batches import Batch, GraphStore, prefetch
+from janus_training.batches import Batch, prefetch
 from janus_training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from janus_training.config import Config, LossConfig
-from janus_training.data import Frames, check_elements, load_frames
+from janus_training.data import Frames, load_frames
 from janus_training.ema import Ema
 from janus_training.evaluate import Result, by_task, errors_of, predict_frames, with_volumes
-from janus_training.loss import TERMS, loss_terms, total_loss, weights_at
+from janus_training.loss import loss_terms, total_loss, weights_at
 from janus_training.memory import WithinMemory
 from janus_training.metrics import Metrics, Reporter
-from janus_training.model_section import resolve_model
 from janus_training.optimizer import build_optimizer, peak_rate, set_rate
-from janus_training.references import reference_energies
+from janus_training.prepare import Data, filled_in, new_model, prepare
 from janus_training.report import write_report
 from janus_training.run import begin_run, refuse_used, write_sample
-from janus_training.sampler import BudgetSampler, Position
+from janus_training.sampler import Position
 from janus_training.schedule import Clock, Horizon, lr_factor
 
 REPORT_MINUTES = 0.2
@@ -48,10 +45,10 @@ def train(config: Config, run: str | Path, resume: bool = False) -> Path:
     """
     run, clock = Path(run), Clock()
     frames = load_frames(config.data)
-    config = _filled_in(config, frames)
+    config = filled_in(config, frames)
     if not resume:
         refuse_used(run)
-    data = _prepare(config, frames)
+    data = prepare(config, frames)
     if not resume:
         begin_run(run, config)  # only now: whatever can be wrong with the input has been looked at
     with _settings(config), Reporter(config.train.log_every) as reporter:
@@ -60,22 +57,12 @@ def train(config: Config, run: str | Path, resume: bool = False) -> Path:
     return run
 
 
-@dataclass(frozen=True)
-class Data:
-    """Frames with their graphs, and the order in which training takes them."""
-
-    frames: Frames
-    train: GraphStore
-    valid: GraphStore
-    sampler: BudgetSampler
-
-
 def _train(config: Config, data: Data, run: Path, clock: Clock, reporter: Reporter) -> None:
     device = torch.device(config.train.device)
     batches_per_epoch = len(data.sampler.epoch(0))
     structures_per_batch = len(data.train) / batches_per_epoch
 
-    model = _new_model(config, data).to(device)
+    model = new_model(config, data).to(device)
     optimizer = build_optimizer(model, config.optimiser, structures_per_batch)
     peak = peak_rate(config.optimiser, structures_per_batch)
     engine = _engine(config, data, model, reporter)
@@ -172,45 +159,6 @@ def take_step(
     return {"loss": float(loss.detach()), "gradient": float(norm)} | values
 
 
-def _filled_in(config: Config, frames: Frames) -> Config:
-    """The configuration with every field of the model, as it is written beside the results."""
-    model = resolve_model(config.model, frames.elements, frames.tasks)
-    check_elements([*frames.train, *frames.valid], model.elements)
-    missing = set(frames.tasks) - set(model.tasks)
-    if missing:
-        raise UserError(f"model.tasks lacks '{min(missing)}', which data.sets names; add it")
-    if config.loss.magmoms.weight and not model.magmoms:
-        raise UserError("loss.magmoms has a weight but model.magmoms is false; set it to true")
-    _refuse_unlabelled(config.loss, frames)
-    return config.model_copy(update={"model": model.model_dump(mode="json")})
-
-
-def _refuse_unlabelled(loss: LossConfig, frames: Frames) -> None:
-    """A term with a weight that no frame has a label for would train nothing without a word."""
-    for name in TERMS:
-        if getattr(loss, name).weight and all(getattr(f, name) is None for f in frames.train):
-            raise UserError(
-                f"loss.{name} has a weight but no training frame has such a label; "
-                f"set loss.{name}.weight=0 or say with data.sets.keys where the label is"
-            )
-
-
-def _new_model(config: Config, data: Data) -> MatRISMoE:
-    frames, store = data.frames, data.train
-    torch.manual_seed(config.train.seed)
-    model = MatRISMoE(resolve_model(config.model, [], [])).to(getattr(torch, config.train.dtype))
-    forces = [frame.forces.ravel() for frame in store.frames if frame.forces is not None]
-    scale = float(np.sqrt(np.square(np.concatenate(forces)).mean())) if forces else 0.0
-    atoms, edges, _ = store.costs.sum(axis=0)
-    model.set_statistics(
-        reference_energies(frames.train, model.config.elements, frames.isolated),
-        energy_scale=scale or 1.0,
-        mean_neighbours=float(edges / atoms),
-        mean_line_neighbours=float(store.line_edges / atoms),
-    )
-    return model
-
-
 def _engine(config: Config, data: Data, model: MatRISMoE, reporter: Reporter) -> Engine | None:
     if config.train.memory is not None:
         return WithinMemory(model, config.train.memory)
@@ -226,21 +174,6 @@ def _engine(config: Config, data: Data, model: MatRISMoE, reporter: Reporter) ->
     layout = data.train.layout
     width = layout.width if isinstance(layout, NarrowRows) else None
     return StagedDerivatives(model, Sizes.of(data.train.batch(chosen).graphs, width))
-
-
-def _prepare(config: Config, frames: Frames) -> Data:
-    """Graphs of all frames; raises ``UserError`` where one cannot be built or is beyond the budget."""
-    model = config.model
-    cutoffs = model["cutoff"], model["line_cutoff"]
-    train, valid = (
-        GraphStore(members, model["tasks"], *cutoffs, config.data.graph_memory)
-        for members in (frames.train, frames.valid)
-    )
-    if not resolve_model(model, [], []).num_line_blocks:
-        train.layout = NarrowRows.suited(train.atoms_by_neighbours)
-    elif config.train.compile:
-        train.layout = keep_together
-    return Data(frames, train, valid, BudgetSampler(train.costs, config.batch, config.train.seed))
 
 
 def _batches(

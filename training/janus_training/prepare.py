@@ -1,0 +1,84 @@
+"""What a run needs before its first step: the whole configuration, graphs in batches, a model at the data's scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from janus_md.errors import UserError
+from janus_md.graph.batch import NarrowRows, keep_together
+from janus_md.model import MatRISMoE
+from janus_training.batches import GraphStore
+from janus_training.config import Config, LossConfig
+from janus_training.data import Frames, check_elements
+from janus_training.loss import TERMS
+from janus_training.model_section import resolve_model
+from janus_training.references import reference_energies
+from janus_training.sampler import BudgetSampler
+
+
+@dataclass(frozen=True)
+class Data:
+    """Frames with their graphs, and the order in which training takes them."""
+
+    frames: Frames
+    train: GraphStore
+    valid: GraphStore
+    sampler: BudgetSampler
+
+
+def filled_in(config: Config, frames: Frames) -> Config:
+    """The configuration with every field of the model, as it is written beside the results."""
+    model = resolve_model(config.model, frames.elements, frames.tasks)
+    check_elements([*frames.train, *frames.valid], model.elements)
+    missing = set(frames.tasks) - set(model.tasks)
+    if missing:
+        raise UserError(f"model.tasks lacks '{min(missing)}', which data.sets names; add it")
+    if config.loss.magmoms.weight and not model.magmoms:
+        raise UserError("loss.magmoms has a weight but model.magmoms is false; set it to true")
+    _refuse_unlabelled(config.loss, frames)
+    return config.model_copy(update={"model": model.model_dump(mode="json")})
+
+
+def _refuse_unlabelled(loss: LossConfig, frames: Frames) -> None:
+    """A term with a weight that no frame has a label for would train nothing without a word."""
+    for name in TERMS:
+        if getattr(loss, name).weight and all(getattr(f, name) is None for f in frames.train):
+            raise UserError(
+                f"loss.{name} has a weight but no training frame has such a label; "
+                f"set loss.{name}.weight=0 or say with data.sets.keys where the label is"
+            )
+
+
+def prepare(config: Config, frames: Frames) -> Data:
+    """Graphs of all frames; raises ``UserError`` where one cannot be built or is beyond the budget."""
+    model = config.model
+    cutoffs = model["cutoff"], model["line_cutoff"]
+    train, valid = (
+        GraphStore(members, model["tasks"], *cutoffs, config.data.graph_memory)
+        for members in (frames.train, frames.valid)
+    )
+    if not resolve_model(model, [], []).num_line_blocks:
+        train.layout = NarrowRows.suited(train.atoms_by_neighbours)
+    elif config.train.compile:
+        train.layout = keep_together
+    return Data(frames, train, valid, BudgetSampler(train.costs, config.batch, config.train.seed))
+
+
+def new_model(config: Config, data: Data) -> MatRISMoE:
+    """Random weights, reference energies and scales of the training frames."""
+    frames, store = data.frames, data.train
+    torch.manual_seed(config.train.seed)
+    model = MatRISMoE(resolve_model(config.model, [], [])).to(getattr(torch, config.train.dtype))
+    forces = [frame.forces.ravel() for frame in store.frames if frame.forces is not None]
+    scale = float(np.sqrt(np.square(np.concatenate(forces)).mean())) if forces else 0.0
+    atoms, edges, _ = store.costs.sum(axis=0)
+    model.set_statistics(
+        reference_energies(frames.train, model.config.elements, frames.isolated),
+        energy_scale=scale or 1.0,
+        mean_neighbours=float(edges / atoms),
+        mean_line_neighbours=float(store.line_edges / atoms),
+    )
+    return model
