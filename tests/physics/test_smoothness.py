@@ -84,11 +84,13 @@ def test_crossing_in_a_crystal(scaled, crystal) -> None:
         return place
 
     energy, force = jumps(scaled, around(0.0))
-    # Doubled weights of a trained model give forces of thousands of eV/Å, whose rounding alone is more than the
-    # bounds: there the crossing must not stand out from places where nothing crosses.
-    elsewhere = [jumps(scaled, around(shift)) for shift in (-0.01, 0.003, 0.01)]
-    assert energy < max(1e-9, *(measured for measured, _ in elsewhere))
-    assert force < max(1e-6, *(measured for _, measured in elsewhere))
+    # Doubled weights give forces of thousands of eV/Å, whose rounding alone is more than the bounds: there the crossing
+    # must not stand out from places where nothing crosses. Rounding scatters, so a few such places bound it within 3.
+    elsewhere = [
+        jumps(scaled, around(shift)) for shift in (-0.01, -0.006, -0.003, 0.003, 0.006, 0.01)
+    ]
+    assert energy < max(1e-9, *(3 * measured for measured, _ in elsewhere))
+    assert force < max(1e-6, *(3 * measured for _, measured in elsewhere))
 
 
 def test_energy_is_smooth_along_a_bond(evaluate) -> None:
