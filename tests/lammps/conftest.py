@@ -17,7 +17,7 @@ ELEMENTS = ["H", "O", "Na", "Si", "Cl"]
 
 
 def random_model(**overrides: object) -> MatRISMoE:
-    """A `tiny` model whose forces are of the order of eV/Å."""
+    """A `tiny` model with forces of some tenths of eV/Å."""
     torch.manual_seed(3)
     model = MatRISMoE(preset("tiny", elements=ELEMENTS, **overrides))
     references = {
@@ -25,7 +25,7 @@ def random_model(**overrides: object) -> MatRISMoE:
         for place, task in enumerate(model.config.tasks)
         for number, element in enumerate(ELEMENTS)
     }
-    model.set_statistics(references, 3.0, mean_neighbours=40.0, mean_line_neighbours=12.0)
+    model.set_statistics(references, 1.0, mean_neighbours=40.0, mean_line_neighbours=12.0)
     return model
 
 
