@@ -20,7 +20,7 @@ help:
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || (echo "Janus-MD needs Python 3.11 or newer: set PYTHON=/path/to/python3.11" >&2; exit 1)
+	  || (echo "Janus-MD needs Python 3.11 or newer: set PYTHON=python3.11" >&2; exit 1)
 	$(PYTHON) -m venv $(JANUS_MD_VENV)
 
 $(JANUS_MD_VENV)/.janus-torch: | $(BIN)/python

@@ -45,7 +45,7 @@ def ours(model: MatRISMoE, structures: list, training: bool, form: str) -> Calla
     batch = batch_graphs(graphs, layout=keep_together if form == "compiled" else None)
     engine: Engine | None = None
     if form == "compiled":
-        engine = StagedDerivatives(model, Sizes.of(batch, None))
+        engine = StagedDerivatives(model, Sizes.of(batch))
     elif form == "recomputing":
         engine = RecomputingDerivatives(model)
     deployed = model if training else merge_experts(model).requires_grad_(False)

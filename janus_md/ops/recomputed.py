@@ -67,9 +67,8 @@ class _Recomputed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, function: Function, *inputs: Tensor | None) -> tuple[Tensor | None, ...]:
         ctx.function = function
-        ctx.set_materialize_grads(
-            False
-        )  # a result that nobody used needs no pass through what made it
+        # A result that nobody used needs no pass through what made it.
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs)
         return tuple(function(*inputs))
 

@@ -1,10 +1,7 @@
 """The comparison of accuracies: frames of every case, the shared error function, what the user gets wrong."""
 
-import importlib
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import ase.io
 import numpy as np
@@ -18,21 +15,6 @@ from janus_training.data import load_frames
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks" / "accuracy"
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch):
-    """Imports a module of the benchmark, which is no package; its modules are forgotten afterwards."""
-    monkeypatch.syspath_prepend(SCRIPTS)
-    known = set(sys.modules)
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    yield load
-    for name in set(sys.modules) - known:
-        if (SCRIPTS / f"{name}.py").is_file():
-            del sys.modules[name]
 
 
 def fingerprints(frames: list[Frame]) -> set[bytes]:

@@ -1,9 +1,7 @@
 """The comparison of speeds: structures, matched widths, merging of results, the table, what the user gets wrong."""
 
-import importlib
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from ase.neighborlist import neighbor_list
@@ -13,21 +11,6 @@ from janus_md.model import preset
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks" / "speed"
 FACTS = {"active": 112000, "settings": {}, "versions": {}}
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch):
-    """Imports a module of the benchmark, which is no package; its modules are forgotten afterwards."""
-    monkeypatch.syspath_prepend(SCRIPTS)
-    known = set(sys.modules)
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    yield load
-    for name in set(sys.modules) - known:
-        if (SCRIPTS / f"{name}.py").is_file():
-            del sys.modules[name]
 
 
 @pytest.mark.parametrize("material", ["salt", "silicon", "olivine", "water"])

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from janus_md.errors import UserError
-from janus_md.graph.batch import NarrowRows
 from janus_md.model import MatRISMoE, predict
 from janus_md.model.engine import Engine
 from janus_training.batches import Batch, prefetch
@@ -164,16 +163,12 @@ def _engine(config: Config, data: Data, model: MatRISMoE, reporter: Reporter) ->
         return WithinMemory(model, config.train.memory)
     if not config.train.compile:
         return None
-    from janus_training.staged import (
-        Sizes,
-        StagedDerivatives,
-    )  # the compiler takes a second to import
+    # Here, because the compiler takes a second to import.
+    from janus_training.staged import Sizes, StagedDerivatives
 
     reporter.say("compiling the step: minutes for a new architecture, less for one compiled before")
     _, chosen = next(data.sampler.walk(Position()))
-    layout = data.train.layout
-    width = layout.width if isinstance(layout, NarrowRows) else None
-    return StagedDerivatives(model, Sizes.of(data.train.batch(chosen).graphs, width))
+    return StagedDerivatives(model, Sizes.of(data.train.batch(chosen).graphs))
 
 
 def _batches(

@@ -44,9 +44,10 @@ class Sizes(NamedTuple):
     width: int | None = None
 
     @classmethod
-    def of(cls, batch: GraphBatch, width: int | None) -> Sizes:
-        """Those of a batch laid out as :class:`janus_md.graph.batch.NarrowRows` of ``width`` or kept together."""
+    def of(cls, batch: GraphBatch) -> Sizes:
+        """Those of a batch in narrow rows or kept together."""
         rows, slots = batch.neighbours[0].shape
+        width = slots if len(batch.owners[0]) else None
         return cls(batch.num_atoms, batch.num_graphs, rows, slots, batch.line_counts[0], width)
 
 
