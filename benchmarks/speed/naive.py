@@ -21,7 +21,7 @@ from janus_md.model import MatRISMoE
 from janus_md.model.atom_attention import AtomAttention
 from janus_md.model.basis import chebyshev, envelope, harmonics
 from janus_md.model.derivatives import species_of
-from janus_md.model.experts import ExpertMLP
+from janus_md.model.experts import ExpertMLP, RoutedExperts
 from janus_md.model.line_attention import LineAttention
 
 
@@ -149,9 +149,17 @@ def _atoms(
 
 def _experts(experts: ExpertMLP, x: Tensor, species: Tensor) -> Tensor:
     """Each expert on the tokens that a mask picks out."""
-    chosen, gates = experts.routing()
-    if experts.router is None:
-        species = torch.zeros_like(species)
+    parts = []
+    if experts.shared is not None:
+        for w1, w2 in zip(experts.shared.w1, experts.shared.w2, strict=True):
+            parts.append(F.silu(x @ w1) @ w2)
+    if experts.routed is not None:
+        parts.append(_routed(experts.routed, x, species))
+    return torch.stack(parts).sum(0)
+
+
+def _routed(experts: RoutedExperts, x: Tensor, species: Tensor) -> Tensor:
+    chosen, gates = experts.router()
     out = x.new_zeros(len(x), experts.w2.shape[2])
     for expert in range(experts.w1.shape[0]):
         for place in range(chosen.shape[1]):

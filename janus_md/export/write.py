@@ -22,7 +22,7 @@ from janus_md.export.manifest import ENTRY, Manifest, weights_crc32
 from janus_md.export.model_file import load_exported
 from janus_md.graph import batch_graphs, build_graph
 from janus_md.model import MatRISMoE, predict
-from janus_md.model.experts import ExpertMLP
+from janus_md.model.experts import ExpertMLP, RoutedExperts
 
 PRECISIONS = {"single": torch.float32, "double": torch.float64}
 
@@ -139,8 +139,8 @@ def active_parameters(model: MatRISMoE) -> int:
     """Parameters that act on one element: all but the experts its router leaves out."""
     total = sum(p.numel() for p in model.parameters())
     for module in model.modules():
-        if isinstance(module, ExpertMLP) and module.router is not None:
-            idle = module.num_experts - module.router.top_k
+        if isinstance(module, RoutedExperts):
+            idle = len(module.w1) - module.router.top_k
             total -= idle * sum(w[0].numel() for w in (module.w1, module.w2))
     return total
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from ase.data import atomic_numbers
 from torch import Tensor
 
 from janus_md.graph.neighbours import AtomGraph
@@ -30,6 +31,9 @@ LARGEST_PADDING = 0.8
 """A new bucket begins where an atom has fewer neighbours than this share of the widest one of its bucket."""
 
 
+NUMBERS = len(atomic_numbers)
+"""Atomic numbers from 0 to that of the heaviest element."""
+
 ROW_COST = 3
 """What a narrow row costs beyond its slots, in slots: its moments are added to those of the atom's other rows."""
 
@@ -39,18 +43,19 @@ Layout = Callable[[np.ndarray, np.ndarray], tuple[list[np.ndarray], int | None]]
 
 @dataclass(frozen=True)
 class GraphBatch:
-    """Atoms, bucket by bucket; inside a bucket they are sorted by atomic number.
+    """Atoms, bucket by bucket, inside a bucket sorted by atomic number; after them ghosts, in the order of the graphs.
 
     Attributes:
-        numbers: atomic numbers, int64 [N].
-        graph: index of each atom's graph, int64 [N].
-        order: place of each atom in the concatenated input, int64 [N].
+        numbers: atomic numbers, int64 [N_all]: of N atoms, then of ghosts, which have no rows of their own.
+        graph: index of each atom's graph, int64 [N_all].
+        order: place of each of the N atoms in the concatenated input, int64 [N].
         neighbours: index of each neighbour among these atoms, one int64 [n_b, K_b] per bucket.
         owners: atom of each row of a bucket, int64 [n_b], sorted; empty where row and atom are the same.
         vectors: edge vectors in Å, nearest first, one float64 [n_b, K_b, 3] per bucket.
         line_counts: L_b; the line-graph edges of a row are among its first L_b slots.
         num_graphs: B.
         volume: Å³, float64 [B]; zero where not fully periodic.
+        composition: fraction of each atomic number in each structure, float64 [B, 119].
         task: int64 [B]. charge: e, float64 [B]. spin: multiplicity, float64 [B].
     """
 
@@ -63,13 +68,15 @@ class GraphBatch:
     line_counts: list[int]
     num_graphs: int
     volume: Tensor
+    composition: Tensor
     task: Tensor
     charge: Tensor
     spin: Tensor
 
     @property
     def num_atoms(self) -> int:
-        return len(self.numbers)
+        """N, without ghosts."""
+        return len(self.order)
 
     def to(self, device: torch.device | str) -> GraphBatch:
         """The same batch with every tensor on ``device``."""
@@ -86,6 +93,7 @@ class GraphBatch:
             owners=[move(rows) for rows in self.owners],
             vectors=[move(table) for table in self.vectors],
             volume=move(self.volume),
+            composition=move(self.composition),
             task=move(self.task),
             charge=move(self.charge),
             spin=move(self.spin),
@@ -105,20 +113,28 @@ def batch_graphs(
     ``layout``: which atoms share a table and how wide its rows are; :func:`split_by_width` if None.
     """
     sizes = np.array([graph.num_atoms for graph in graphs], dtype=np.int64)
-    first_atom = np.concatenate(([0], np.cumsum(sizes)))
-    first_edge = np.concatenate(([0], np.cumsum([graph.num_edges for graph in graphs])))
-    numbers = np.concatenate([graph.numbers for graph in graphs])
-    starts = np.concatenate([g.offsets[:-1] + e for g, e in zip(graphs, first_edge, strict=False)])
-    counts = np.concatenate([np.diff(graph.offsets) for graph in graphs])
-    neighbours = np.concatenate(
-        [g.neighbours + a for g, a in zip(graphs, first_atom, strict=False)]
+    ghosts = np.array([len(graph.numbers) for graph in graphs], dtype=np.int64) - sizes
+    first_atom, first_ghost = _before(sizes), sizes.sum() + _before(ghosts)
+    numbers = _joined([graph.numbers[: graph.num_atoms] for graph in graphs], np.int64)
+    ghost_numbers = _joined([graph.numbers[graph.num_atoms :] for graph in graphs], np.int64)
+    first_edge = _before(np.array([graph.num_edges for graph in graphs], dtype=np.int64))
+    starts = _joined(
+        [g.offsets[:-1] + e for g, e in zip(graphs, first_edge, strict=True)], np.int64
     )
-    vectors = np.concatenate([graph.vectors for graph in graphs])
-    num_line = np.concatenate([graph.num_line for graph in graphs])
+    counts = _joined([np.diff(graph.offsets) for graph in graphs], np.int64)
+    neighbours = _joined(
+        [
+            np.where(g.neighbours < n, g.neighbours + a, g.neighbours - n + b)
+            for g, n, a, b in zip(graphs, sizes, first_atom, first_ghost, strict=True)
+        ],
+        np.int64,
+    )
+    vectors = _joined([graph.vectors for graph in graphs], np.float64, 3)
+    num_line = _joined([graph.num_line for graph in graphs], np.int64)
 
     buckets, narrow = (layout or split_by_width)(counts, numbers)
     order = np.concatenate(buckets)
-    place = np.empty_like(order)
+    place = np.arange(len(order) + len(ghost_numbers))
     place[order] = np.arange(len(order))
     tables, padded, line_counts, owners = [], [], [], []
     for atoms in buckets:
@@ -140,12 +156,14 @@ def batch_graphs(
         owners.append(torch.from_numpy(owner if narrow else owner[:0]))
         line_counts.append(0 if narrow else int(num_line[atoms].max(initial=0)))
 
+    owner_graphs, ghost_graphs = (np.repeat(np.arange(len(graphs)), n) for n in (sizes, ghosts))
+
     def per_graph(values: Sequence[float] | None, dtype: torch.dtype) -> Tensor:
         return torch.as_tensor([0] * len(graphs) if values is None else list(values), dtype=dtype)
 
     return GraphBatch(
-        numbers=torch.from_numpy(numbers[order]),
-        graph=torch.from_numpy(np.repeat(np.arange(len(graphs)), sizes)[order]),
+        numbers=torch.from_numpy(np.concatenate([numbers[order], ghost_numbers])),
+        graph=torch.from_numpy(np.concatenate([owner_graphs[order], ghost_graphs])),
         order=torch.from_numpy(order),
         neighbours=tables,
         owners=owners,
@@ -153,10 +171,28 @@ def batch_graphs(
         line_counts=line_counts,
         num_graphs=len(graphs),
         volume=torch.tensor([graph.volume for graph in graphs], dtype=torch.float64),
+        composition=torch.from_numpy(
+            np.array([_fractions(g) for g in graphs]).reshape(-1, NUMBERS)
+        ),
         task=per_graph(task, torch.int64),
         charge=per_graph(charge, torch.float64),
         spin=per_graph(spin, torch.float64),
     )
+
+
+def _fractions(graph: AtomGraph) -> np.ndarray:
+    """Of each atomic number in the structure, [119]."""
+    numbers = graph.numbers if graph.whole is None else graph.whole
+    return np.bincount(numbers, minlength=NUMBERS) / max(1, len(numbers))
+
+
+def _before(sizes: np.ndarray) -> np.ndarray:
+    """Sum of the sizes before each."""
+    return np.cumsum(sizes) - sizes
+
+
+def _joined(parts: list[np.ndarray], dtype: type, *width: int) -> np.ndarray:
+    return np.concatenate([np.zeros((0, *width), dtype=dtype), *parts])
 
 
 def split_by_width(counts: np.ndarray, numbers: np.ndarray) -> tuple[list[np.ndarray], int | None]:

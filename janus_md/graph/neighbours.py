@@ -22,16 +22,17 @@ SMALLEST_DISTANCE = 0.2
 
 @dataclass(frozen=True)
 class AtomGraph:
-    """Edges of one structure, sorted by centre and then by length.
+    """Edges of one structure, or of some of its atoms, sorted by centre and then by length.
 
     Attributes:
-        numbers: atomic numbers, [N].
+        numbers: atomic numbers of the N centres, then those of ghosts: neighbours whose own edges are held elsewhere.
         offsets: edges of centre i are ``offsets[i]:offsets[i+1]``, [N+1].
         neighbours: index j of each edge, [E].
         shifts: integer cell shifts of each edge's neighbour, [E, 3].
         vectors: r_j + shift·cell − r_i in Å, float64, [E, 3].
         num_line: number of edges of each centre shorter than the line cutoff, [N].
         volume: |det(cell)| in Å³ where all three directions are periodic, else 0.
+        whole: atomic numbers of the structure that these atoms are a part of; None where they are all of it.
     """
 
     numbers: np.ndarray
@@ -41,10 +42,12 @@ class AtomGraph:
     vectors: np.ndarray
     num_line: np.ndarray
     volume: float
+    whole: np.ndarray | None = None
 
     @property
     def num_atoms(self) -> int:
-        return len(self.numbers)
+        """N, without ghosts."""
+        return len(self.offsets) - 1
 
     @property
     def num_edges(self) -> int:

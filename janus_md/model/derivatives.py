@@ -25,6 +25,7 @@ class Prediction:
         energy: eV, [B]. energies: eV, [N].
         forces: eV/Å, [N, 3]. stress: eV/Å³, ASE's sign, [B, 3, 3]. None where not asked for.
         virials: eV, −r⊗∂E/∂r of each edge shared between its ends, [N, 3, 3]; comes with the stress.
+            Rows of ghosts follow in both: what the batch's atoms do to them.
         magmoms: μ_B, [N], or None where the model has no such head.
     """
 
@@ -54,13 +55,6 @@ def species_of(numbers: Tensor, known: list[int]) -> Tensor:
     return species.to(numbers.device)
 
 
-def composition_of(species: Tensor, graph: Tensor, num_graphs: int, num_elements: int) -> Tensor:
-    """Fraction of each element in each graph, float64 [B, elements]."""
-    counts = torch.bincount(graph * num_elements + species, minlength=num_graphs * num_elements)
-    counts = counts.view(num_graphs, num_elements).to(torch.float64)
-    return counts / counts.sum(1, keepdim=True).clamp(min=1.0)
-
-
 def predict(
     model: MatRISMoE | torch.jit.ScriptModule,
     batch: GraphBatch,
@@ -83,7 +77,6 @@ def predict(
         raise UserError("stress was asked of a structure that is not periodic in three directions")
     known = list(model.atomic_numbers)
     species = species_of(batch.numbers, known)
-    composition = composition_of(species, batch.graph, batch.num_graphs, len(known))
     derivatives = forces or stress
     vectors = [v.detach().requires_grad_(derivatives) for v in batch.vectors]
     inputs = Inputs(
@@ -96,7 +89,7 @@ def predict(
         batch.task,
         batch.charge,
         batch.spin,
-        composition,
+        batch.composition[:, known],
     )
     # An exported model's shapes change from call to call, so specialising on them would only cost time.
     plain = torch.jit.optimized_execution(False)
@@ -109,9 +102,10 @@ def predict(
         else:
             rows, features = model(*inputs)
         moments = model.magmoms(features)
-        back = torch.empty_like(batch.order)
-        back[batch.order] = torch.arange(len(back), device=back.device)
-        energy = rows.new_zeros(batch.num_graphs).index_add(0, batch.graph, rows)
+        back = torch.arange(len(batch.numbers), device=rows.device)
+        back[batch.order] = back[: batch.num_atoms].clone()
+        owned = batch.graph[: batch.num_atoms]
+        energy = rows.new_zeros(batch.num_graphs).index_add(0, owned, rows)
         force_rows = stress_rows = virial_rows = None
         if derivatives:
             force_rows = forces_from(gradients, batch)
@@ -122,9 +116,9 @@ def predict(
                 stress_rows = -total / batch.volume[:, None, None]
 
     def in_input_order(values: Tensor | None) -> Tensor | None:
-        return None if values is None or len(values) != len(back) else values[back]
+        return None if values is None else values[back[: len(values)]]
 
-    energies = rows[back]
+    energies = rows[back[: len(rows)]]
     return Prediction(
         energy=energy if training else energy.detach(),
         energies=energies if training else energies.detach(),
@@ -132,20 +126,20 @@ def predict(
         stress=stress_rows,
         virials=in_input_order(virial_rows),
         magmoms=in_input_order(moments if training else moments.detach())
-        if moments.numel() or not len(back)
+        if moments.numel() or not len(rows)
         else None,
     )
 
 
 def forces_from(gradients: list[Tensor], batch: GraphBatch) -> Tensor:
-    """F_i = Σ_j g_ij − Σ_k g_ki with g = ∂E/∂r_ij; atoms as in the batch, [N, 3]."""
+    """F_i = Σ_j g_ij − Σ_k g_ki with g = ∂E/∂r_ij; atoms and ghosts as in the batch, [N_all, 3]."""
     ends = torch.cat([table.flatten() for table in batch.neighbours])
     pulled = torch.cat([g.reshape(-1, 3) for g in gradients])
     return _sum_by_centre(gradients, batch).index_add(0, ends, pulled, alpha=-1)
 
 
 def virials_from(gradients: list[Tensor], batch: GraphBatch) -> Tensor:
-    """−r_ij ⊗ g_ij, half to each end, symmetrised; atoms as in the batch, [N, 3, 3]."""
+    """−r_ij ⊗ g_ij, half to each end, symmetrised; atoms and ghosts as in the batch, [N_all, 3, 3]."""
     halves = [
         -0.25 * (v[..., :, None] * g[..., None, :] + g[..., :, None] * v[..., None, :])
         for v, g in zip(batch.vectors, gradients, strict=True)
@@ -156,11 +150,12 @@ def virials_from(gradients: list[Tensor], batch: GraphBatch) -> Tensor:
 
 
 def _sum_by_centre(values: list[Tensor], batch: GraphBatch) -> Tensor:
-    """[n_b, K_b, ...] of each bucket → [N, ...]."""
+    """[n_b, K_b, ...] of each bucket → [N_all, ...]; zero for ghosts, which have no edges of their own."""
     sums = []
     for value, owners in zip(values, batch.owners, strict=True):
         rows = value.sum(1)
         if len(owners):
             rows = rows.new_zeros(batch.num_atoms, *rows.shape[1:]).index_add(0, owners, rows)
         sums.append(rows)
-    return torch.cat(sums)
+    ghosts = len(batch.numbers) - batch.num_atoms
+    return torch.cat([*sums, sums[0].new_zeros(ghosts, *sums[0].shape[1:])])

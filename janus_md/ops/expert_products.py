@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -72,6 +73,19 @@ def expert_outer(x: Tensor, h: Tensor, experts: Tensor, num_experts: int) -> Ten
         if loads[expert]:
             torch.mm(a.flatten(0, 1).t(), b.flatten(0, 1), out=y[expert])
     return y
+
+
+def routed_mlp(x: Tensor, w1: Tensor, w2: Tensor, experts: Tensor, gates: Tensor) -> Tensor:
+    """Σ_j gates[n, j]·silu(x[n]·w1[e])·w2[e] with e = experts[n, j].
+
+    Args:
+        x: [n, K, in]. w1: [E, in, hidden]. w2: [E, hidden, out]. experts: int64 [n, k]. gates: [n, k].
+
+    Returns:
+        [n, K, out].
+    """
+    hidden = F.silu(expert_expand(x, w1, experts)) * gates.unsqueeze(-1).unsqueeze(-1)
+    return expert_contract(hidden, w2, experts)
 
 
 def _by_expert(experts: Tensor, num_experts: int) -> tuple[Tensor, list[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import numpy as np
@@ -19,6 +19,8 @@ from janus_md.graph.batch import Layout, split_by_width
 from janus_md.io import Frame
 
 Item = TypeVar("Item")
+
+LABELS = ("energy", "forces", "stress", "magmoms")
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,17 @@ class Targets:
 
 @dataclass(frozen=True)
 class Batch:
+    """Graphs with labels: a whole batch, or this process's share of one.
+
+    ``members``: how many structures or atoms of the whole batch have each label.
+    """
+
     graphs: GraphBatch
     targets: Targets
+    members: dict[str, int]
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(self.graphs.to(device), self.targets.to(device))
+        return replace(self, graphs=self.graphs.to(device), targets=self.targets.to(device))
 
 
 class GraphStore:
@@ -71,6 +79,7 @@ class GraphStore:
         self._kept: dict[int, AtomGraph] = {}
         self.costs: NDArray[np.int64] = np.zeros((len(frames), 3), dtype=np.int64)
         """Atoms, edges and angles of each frame, [frames, 3]."""
+        self._members = np.array([_labelled(frame) for frame in frames]).reshape(-1, len(LABELS))
         self.line_edges = 0
         self.atoms_by_neighbours: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
         """Number of atoms with 0, 1, 2 … neighbours."""
@@ -90,15 +99,32 @@ class GraphStore:
     def batch(self, indices: Iterable[int]) -> Batch:
         """The frames ``indices`` as one batch, in that order."""
         chosen = [int(index) for index in indices]
-        frames = [self.frames[index] for index in chosen]
-        graphs = batch_graphs(
-            [self._kept.get(index) or self._build(index) for index in chosen],
+        return self.put_together(
+            [self.graph(index) for index in chosen], chosen, self.members(chosen)
+        )
+
+    def graph(self, index: int) -> AtomGraph:
+        """The graph of one frame."""
+        return self._kept.get(index) or self._build(index)
+
+    def members(self, indices: Iterable[int]) -> dict[str, int]:
+        """How many structures or atoms of these frames have each label."""
+        counts = self._members[list(indices)].sum(axis=0)
+        return dict(zip(LABELS, counts.tolist(), strict=True))
+
+    def put_together(
+        self, graphs: Sequence[AtomGraph], indices: Sequence[int], members: dict[str, int]
+    ) -> Batch:
+        """Graphs of the frames ``indices`` (parts of them, too) as a share of a batch with so many labels."""
+        frames = [self.frames[index] for index in indices]
+        batch = batch_graphs(
+            graphs,
             task=[self._tasks[frame.task] for frame in frames],
             charge=[frame.charge for frame in frames],
             spin=[frame.spin for frame in frames],
             layout=self.layout,
         )
-        return Batch(graphs, targets_of(frames))
+        return Batch(batch, targets_of(frames), members)
 
     def _count(self, atoms: NDArray[np.int64]) -> None:
         more = len(atoms) - len(self.atoms_by_neighbours)
@@ -113,9 +139,16 @@ class GraphStore:
             raise UserError(f"{frame.where}: {fault}") from None
 
 
+def _labelled(frame: Frame) -> list[int]:
+    """What each label counts for: forces and magnetic moments are of atoms."""
+    atoms = len(frame.atoms)
+    of_atoms = {"forces": atoms, "magmoms": atoms}
+    return [0 if getattr(frame, name) is None else of_atoms.get(name, 1) for name in LABELS]
+
+
 def targets_of(frames: Sequence[Frame]) -> Targets:
     """Labels of frames put side by side."""
-    sizes = torch.tensor([len(frame.atoms) for frame in frames])
+    sizes = torch.tensor([len(frame.atoms) for frame in frames], dtype=torch.int64)
     energy = [0.0 if frame.energy is None else frame.energy for frame in frames]
     stress = [np.zeros((3, 3)) if frame.stress is None else frame.stress for frame in frames]
 
@@ -125,19 +158,20 @@ def targets_of(frames: Sequence[Frame]) -> Targets:
             np.zeros((len(frame.atoms), *shape)) if value is None else value
             for frame, value in zip(frames, values, strict=True)
         ]
-        present = torch.tensor([value is not None for value in values])
-        return torch.from_numpy(np.concatenate(filled)), present.repeat_interleave(sizes)
+        present = torch.tensor([value is not None for value in values], dtype=torch.bool)
+        whole = np.concatenate([np.zeros((0, *shape)), *filled])
+        return torch.from_numpy(whole), present.repeat_interleave(sizes)
 
     forces, has_forces = per_atom("forces", (3,))
     magmoms, has_magmoms = per_atom("magmoms", ())
     return Targets(
         energy=torch.tensor(energy, dtype=torch.float64),
         forces=forces,
-        stress=torch.from_numpy(np.stack(stress)),
+        stress=torch.from_numpy(np.array(stress).reshape(-1, 3, 3)),
         magmoms=magmoms.abs(),
-        has_energy=torch.tensor([frame.energy is not None for frame in frames]),
+        has_energy=torch.tensor([frame.energy is not None for frame in frames], dtype=torch.bool),
         has_forces=has_forces,
-        has_stress=torch.tensor([frame.stress is not None for frame in frames]),
+        has_stress=torch.tensor([frame.stress is not None for frame in frames], dtype=torch.bool),
         has_magmoms=has_magmoms,
         sizes=sizes,
     )

@@ -141,11 +141,11 @@ def take_step(
 ) -> dict[str, Any]:
     """One update of the weights; returns the loss, its terms and the gradient's norm before clipping."""
     weights = weights_at(config.loss, progress)
-    stress = weights["stress"] > 0 and bool(batch.targets.has_stress.any())
+    stress = weights["stress"] > 0 and batch.members["stress"] > 0
     weights["stress"] = weights["stress"] if stress else 0.0
     graphs = with_volumes(batch.graphs) if stress else batch.graphs
     prediction = predict(model, graphs, forces=True, stress=stress, training=True, engine=engine)
-    terms = loss_terms(config.loss, weights, prediction, batch.targets)
+    terms = loss_terms(config.loss, weights, prediction, batch.targets, batch.members)
     loss = total_loss(terms, weights)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

@@ -6,6 +6,8 @@ Each mean runs over the labelled members of the batch alone; what has no label c
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,25 +24,38 @@ def weights_at(config: LossConfig, progress: float) -> dict[str, float]:
     return {name: weight_at(getattr(config, name).weight, progress) for name in TERMS}
 
 
-def penalty(difference: Tensor, term: TermConfig) -> Tensor:
-    """Mean of |d|, d², Huber's function of d, or (``norm``) of the length of d along its last axis."""
-    if not difference.numel():
-        return difference.sum()
-    if term.form == "l1":
-        return difference.abs().mean()
-    if term.form == "l2":
-        return difference.square().mean()
+def penalty(difference: Tensor, term: TermConfig, members: int | None = None) -> Tensor:
+    """Mean of |d|, d², Huber's function of d, or (``norm``) of the length of d along its last axis.
+
+    Args:
+        difference: one row for each member of the batch that this process holds.
+        members: of the whole batch; None where it is all here.
+    """
+    count = max(1, len(difference) if members is None else members)
     if term.form == "norm":
         # The square root has no derivative at zero; a floor far below any label keeps it finite.
-        return (difference.square().sum(-1) + 1e-18).sqrt().mean()
+        return (difference.square().sum(-1) + 1e-18).sqrt().sum() / count
+    values = count * math.prod(difference.shape[1:])
+    if term.form == "l1":
+        return difference.abs().sum() / values
+    if term.form == "l2":
+        return difference.square().sum() / values
     zero = torch.zeros_like(difference)
-    return torch.nn.functional.huber_loss(difference, zero, delta=term.delta) / term.delta
+    total = torch.nn.functional.huber_loss(difference, zero, delta=term.delta, reduction="sum")
+    return total / (values * term.delta)
 
 
 def loss_terms(
-    config: LossConfig, weights: dict[str, float], prediction: Prediction, targets: Targets
+    config: LossConfig,
+    weights: dict[str, float],
+    prediction: Prediction,
+    targets: Targets,
+    members: dict[str, int] | None = None,
 ) -> dict[str, Tensor]:
-    """Unweighted terms with a weight above zero; scalars, float64."""
+    """Unweighted terms with a weight above zero; scalars, float64.
+
+    ``members``: how many of the whole batch have each label, where this is a share of it: the shares' terms add up.
+    """
     differences = {
         "energy": lambda: ((prediction.energy - targets.energy) / targets.sizes)[
             targets.has_energy
@@ -50,7 +65,7 @@ def loss_terms(
         "magmoms": lambda: (_known(prediction.magmoms) - targets.magmoms)[targets.has_magmoms],
     }
     return {
-        name: penalty(difference(), getattr(config, name))
+        name: penalty(difference(), getattr(config, name), members[name] if members else None)
         for name, difference in differences.items()
         if weights[name] > 0
     }

@@ -1,0 +1,54 @@
+"""Real processes connected by gloo, for tests."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+MODULES = ["torch", "janus_training.loop", "janus_training.parallel.mesh"]
+
+
+def on_ranks(size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """``function(*arguments)`` in ``size`` processes with a process group; what each returned, in order of ranks.
+
+    ``function`` must be importable. A failure on any rank fails the test with that rank's traceback.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(MODULES)
+    results = context.Queue()
+    with tempfile.TemporaryDirectory() as folder:
+        processes = [
+            context.Process(
+                target=_enter, args=(rank, size, f"{folder}/store", results, function, arguments)
+            )
+            for rank in range(size)
+        ]
+        for process in processes:
+            process.start()
+        found = [results.get(timeout=300) for _ in range(size)]
+        for process in processes:
+            process.join()
+    faults = [fault for _, fault, _ in found if fault]
+    assert not faults, "\n".join(faults)
+    return [value for _, _, value in sorted(found, key=lambda entry: entry[0])]
+
+
+def _enter(
+    rank: int, size: int, store: str, results: Any, function: Callable[..., Any], arguments: Any
+) -> None:
+    torch.set_num_threads(1)
+    fault, value = None, None
+    dist.init_process_group("gloo", store=dist.FileStore(store, size), rank=rank, world_size=size)
+    try:
+        value = function(*arguments)
+    except BaseException:
+        fault = f"rank {rank}:\n{traceback.format_exc()}"
+    results.put((rank, fault, value))
+    if fault is None:
+        dist.destroy_process_group()

@@ -1,0 +1,185 @@
+"""Who works with whom: ranks in units, units replicated over the rest of the machine.
+
+    mesh   = replicas × unit
+    unit   = ranks that share parameters, graphs and experts; consecutive ranks, so one node where it has as many devices
+    replica = ranks at the same place of each unit; they hold the same shards
+
+One process is a mesh of one rank: the same code, and nothing is sent.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from janus_md.errors import UserError
+from janus_training.parallel.ledger import Ledger
+
+PATIENCE = timedelta(minutes=30)
+"""How long a rank waits for another before it gives up."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some ranks. ``place`` is this process's among them; ``handle`` is None for a single one."""
+
+    size: int = 1
+    place: int = 0
+    handle: dist.ProcessGroup | None = None
+    ledger: Ledger = field(default_factory=Ledger)
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """All ranks (``world``), those of this rank's ``unit``, and its ``replicas``."""
+
+    world: Group = field(default_factory=Group)
+    unit: Group = field(default_factory=Group)
+    replicas: Group = field(default_factory=Group)
+    ledger: Ledger = field(default_factory=Ledger)
+
+    @property
+    def first(self) -> bool:
+        """Whether this rank speaks and writes for all."""
+        return self.world.place == 0
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.world.handle is not None:
+            dist.barrier(self.world.handle)
+
+
+def make_mesh(unit: int) -> Mesh:
+    """The mesh over the process group that is open, with units of ``unit`` ranks.
+
+    Raises:
+        UserError: the ranks cannot be divided into such units.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        if unit > 1:
+            raise UserError(f"parallel.unit is {unit} but there is one process; start {unit} ranks")
+        return Mesh()
+    size, rank = dist.get_world_size(), dist.get_rank()
+    if size % unit:
+        raise UserError(
+            f"{size} ranks cannot be divided into units of {unit}; set parallel.unit to a divisor of {size}"
+        )
+    ledger = Ledger()
+    units = [list(range(first, first + unit)) for first in range(0, size, unit)]
+    replicas = [list(range(place, size, unit)) for place in range(unit)]
+    return Mesh(
+        Group(size, rank, dist.group.WORLD, ledger),
+        _own(units, rank, ledger),
+        _own(replicas, rank, ledger),
+        ledger,
+    )
+
+
+def _own(groups: list[list[int]], rank: int, ledger: Ledger) -> Group:
+    """The one of ``groups`` that ``rank`` is in; every rank has to make all of them."""
+    handles = [dist.new_group(ranks) if len(ranks) > 1 else None for ranks in groups]
+    for ranks, handle in zip(groups, handles, strict=True):
+        if rank in ranks:
+            return Group(len(ranks), ranks.index(rank), handle, ledger)
+    raise AssertionError("every rank is in one group")
+
+
+@contextmanager
+def joined(device: str) -> Iterator[torch.device]:
+    """Join the other processes that torchrun, Slurm or mpirun started; the device of this rank inside the context.
+
+    A process that none of them started is alone. NCCL connects GPUs, gloo CPUs.
+    """
+    where = torch.device(device)
+    found = _torchrun() or _slurm() or _mpi()
+    if found is None:
+        yield where
+        return
+    rank, size, local, store = found
+    if where.type == "cuda":
+        where = torch.device("cuda", local % torch.cuda.device_count())
+        torch.cuda.set_device(where)
+    backend = "nccl" if where.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    try:
+        yield where
+    finally:
+        gc.collect()  # groups that are still referred to abort the process when it exits
+        dist.destroy_process_group()
+
+
+def alone() -> bool:
+    """Whether no launcher started this process beside others."""
+    return not any(
+        int(os.environ.get(name, "1")) > 1
+        for name in ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+    )
+
+
+Found = tuple[int, int, int, dist.Store]
+"""Rank, number of ranks, rank on this node, and where they meet."""
+
+
+def _torchrun() -> Found | None:
+    names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    if any(name not in os.environ for name in names):
+        return None
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    # torchrun keeps the store of a group between restarts; the restart's number keeps their keys apart.
+    agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    store = dist.TCPStore(
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        size,
+        is_master=rank == 0 and not agent,
+        timeout=PATIENCE,
+    )
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return (
+        rank,
+        size,
+        int(os.environ.get("LOCAL_RANK", "0")),
+        dist.PrefixStore(f"attempt {attempt}", store),
+    )
+
+
+def _slurm() -> Found | None:
+    size = int(os.environ.get("SLURM_NTASKS", "1"))
+    if size == 1 or "SLURM_PROCID" not in os.environ:
+        return None
+    rank = int(os.environ["SLURM_PROCID"])
+    host = os.environ.get("MASTER_ADDR") or os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1")
+    # A port that the job's ranks all know and that another job on the node is unlikely to have.
+    port = int(os.environ.get("MASTER_PORT") or 20_000 + int(os.environ["SLURM_JOB_ID"]) % 20_000)
+    store = dist.TCPStore(host, port, size, is_master=rank == 0, timeout=PATIENCE)
+    return rank, size, int(os.environ.get("SLURM_LOCALID", "0")), store
+
+
+def _mpi() -> Found | None:
+    if not any(name in os.environ for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")):
+        return None
+    try:
+        from mpi4py import MPI
+    except ImportError:
+        raise UserError(
+            "mpirun started this process but mpi4py is missing; install it, or start the ranks with torchrun"
+        ) from None
+    ranks = MPI.COMM_WORLD
+    rank, size = ranks.Get_rank(), ranks.Get_size()
+    if size == 1:
+        return None
+    local = ranks.Split_type(MPI.COMM_TYPE_SHARED).Get_rank()
+    first = (
+        dist.TCPStore("0.0.0.0", 0, is_master=True, wait_for_workers=False) if rank == 0 else None
+    )
+    address = ranks.bcast(first and (socket.gethostname(), first.port))
+    store = first or dist.TCPStore(*address, is_master=False, timeout=PATIENCE)
+    return rank, size, local, store
