@@ -99,32 +99,37 @@ class GraphStore:
     def batch(self, indices: Iterable[int]) -> Batch:
         """The frames ``indices`` as one batch, in that order."""
         chosen = [int(index) for index in indices]
-        return self.put_together(
-            [self.graph(index) for index in chosen], chosen, self.members(chosen)
-        )
+        targets = targets_of([self.frames[index] for index in chosen])
+        graphs = [self.graph(index) for index in chosen]
+        return self.put_together(graphs, chosen, targets, self.members(chosen))
 
     def graph(self, index: int) -> AtomGraph:
         """The graph of one frame."""
         return self._kept.get(index) or self._build(index)
 
-    def members(self, indices: Iterable[int]) -> dict[str, int]:
+    def members(self, indices: Sequence[int]) -> dict[str, int]:
         """How many structures or atoms of these frames have each label."""
         counts = self._members[list(indices)].sum(axis=0)
         return dict(zip(LABELS, counts.tolist(), strict=True))
 
     def put_together(
-        self, graphs: Sequence[AtomGraph], indices: Sequence[int], members: dict[str, int]
+        self,
+        graphs: Sequence[AtomGraph],
+        indices: Sequence[int],
+        targets: Targets,
+        members: dict[str, int],
+        layout: Layout | None = None,
     ) -> Batch:
-        """Graphs of the frames ``indices`` (parts of them, too) as a share of a batch with so many labels."""
+        """Graphs of the frames ``indices``, or parts of them, as a share of a batch with so many labels."""
         frames = [self.frames[index] for index in indices]
         batch = batch_graphs(
             graphs,
             task=[self._tasks[frame.task] for frame in frames],
             charge=[frame.charge for frame in frames],
             spin=[frame.spin for frame in frames],
-            layout=self.layout,
+            layout=layout or self.layout,
         )
-        return Batch(batch, targets_of(frames), members)
+        return Batch(batch, targets, members)
 
     def _count(self, atoms: NDArray[np.int64]) -> None:
         more = len(atoms) - len(self.atoms_by_neighbours)

@@ -204,6 +204,37 @@ class TrainConfig(Part):
         return self
 
 
+class ParallelConfig(Part):
+    """How a run uses several ranks. None of it changes the result of a step, only its cost."""
+
+    unit: PositiveInt = Field(
+        1,
+        description="Ranks that share parameters, graphs and experts; units are replicated over the other ranks.",
+    )
+    replicate: PositiveInt | Literal["auto"] = Field(
+        "auto", description="Number of units; checked against the number of ranks if given."
+    )
+    shard_parameters: bool = Field(True, description="Divide weights and optimiser over a unit.")
+    shard_experts: bool = Field(
+        True, description="Divide experts over a unit and restore only those a step needs."
+    )
+    shard_graphs: bool | Literal["auto"] = Field(
+        "auto", description="Divide graphs over a unit: none, all, or those beyond train.memory."
+    )
+    regather: bool | Literal["auto"] = Field(
+        "auto",
+        description="Restore a block's weights anew in each phase; auto: where train.memory is set and they exceed it.",
+    )
+    recompute: bool | Literal["auto"] = Field(
+        "auto",
+        description="Compute blocks again in each phase; auto: for batches beyond train.memory.",
+    )
+    compress_experts: Literal["none", "fp16"] = Field(
+        "none", description="What experts' weights and tokens travel in between ranks."
+    )
+    overlap: bool = Field(True, description="Compute while messages are under way.")
+
+
 class TrackConfig(Part):
     """Where metrics go besides ``metrics.jsonl`` and ``metrics.csv``."""
 
@@ -222,4 +253,5 @@ class Config(Part):
     schedule: ScheduleConfig = ScheduleConfig()
     ema: EmaConfig = EmaConfig()
     train: TrainConfig
+    parallel: ParallelConfig = ParallelConfig()
     track: TrackConfig = TrackConfig()

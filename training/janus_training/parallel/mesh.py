@@ -1,8 +1,8 @@
 """Who works with whom: ranks in units, units replicated over the rest of the machine.
 
-    mesh   = replicas × unit
-    unit   = ranks that share parameters, graphs and experts; consecutive ranks, so one node where it has as many devices
-    replica = ranks at the same place of each unit; they hold the same shards
+    mesh = replicas × unit
+    unit = ranks that share parameters, graphs and experts; consecutive ones, so one node where it has as many devices
+    replicas = ranks at the same place of each unit, which hold the same shards
 
 One process is a mesh of one rank: the same code, and nothing is sent.
 """
@@ -12,10 +12,11 @@ from __future__ import annotations
 import gc
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -51,10 +52,27 @@ class Mesh:
         """Whether this rank speaks and writes for all."""
         return self.world.place == 0
 
-    def barrier(self) -> None:
-        """Wait for all ranks."""
-        if self.world.handle is not None:
-            dist.barrier(self.world.handle)
+    def total(self, values: Sequence[float]) -> list[float]:
+        """Sums over all ranks."""
+        if self.world.handle is None:
+            return list(values)
+        sums = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(sums, group=self.world.handle)
+        return sums.tolist()
+
+    def everyone(self, value: Any) -> list[Any]:
+        """The values of all ranks, in order."""
+        if self.world.handle is None:
+            return [value]
+        values = [None] * self.world.size
+        dist.all_gather_object(values, value, group=self.world.handle)
+        return values
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors of collectives have to be."""
+        nccl = dist.is_initialized() and dist.get_backend() == "nccl"
+        return torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
 
 
 def make_mesh(unit: int) -> Mesh:
@@ -180,6 +198,6 @@ def _mpi() -> Found | None:
     first = (
         dist.TCPStore("0.0.0.0", 0, is_master=True, wait_for_workers=False) if rank == 0 else None
     )
-    address = ranks.bcast(first and (socket.gethostname(), first.port))
-    store = first or dist.TCPStore(*address, is_master=False, timeout=PATIENCE)
+    host, port = ranks.bcast(first and (socket.gethostname(), first.port))
+    store = first or dist.TCPStore(host, port, is_master=False, timeout=PATIENCE)
     return rank, size, local, store

@@ -1,0 +1,266 @@
+"""Energies and their gradients block by block: where weights are restored, features exchanged, and blocks recomputed.
+
+The four phases of a step (arXiv:2604.15821) run through the blocks in this order, which is that of the exchanges:
+energies 0 → L, forces L → 0, backward of the forces 0 → L, backward of the energies L → 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from janus_md.model import MatRISMoE
+from janus_md.model.engine import Derivatives, Inputs
+from janus_md.model.matris import own_atoms
+from janus_md.ops.recomputed import Function, Pullback, recomputed
+from janus_training.parallel.ledger import PHASES, Ledger
+from janus_training.parallel.sharding import BlockWeights, Restorer
+
+Exchange = Callable[[Tensor], Tensor]
+"""Features of a rank's own atoms → the same, then those of its ghosts, which other ranks hold."""
+
+
+@dataclass(frozen=True)
+class BlockPolicy:
+    """What happens to a block between the phases of a step.
+
+    Attributes:
+        recompute: keep only its inputs, and compute it again in each phase.
+        regather: let go of its whole weights after each phase, and restore them for the next; needs ``recompute``.
+    """
+
+    recompute: bool = False
+    regather: bool = False
+
+
+class BlockwiseDerivatives:
+    """An engine over blocks whose weights are shards and whose atoms may have neighbours on other ranks."""
+
+    def __init__(
+        self,
+        model: MatRISMoE,
+        weights: Sequence[BlockWeights],
+        restorer: Restorer,
+        ledger: Ledger,
+    ) -> None:
+        self._model = model
+        self._weights = weights
+        self._restorer = restorer
+        self._ledger = ledger
+        self.policies: Sequence[BlockPolicy] = [BlockPolicy()] * model.num_blocks
+        self.exchange: Exchange | None = None
+        """Of the batch at hand; None where no graph is divided."""
+
+    def __call__(self, inputs: Inputs) -> Derivatives:
+        model, training = self._model, torch.is_grad_enabled()
+        self._restorer.begin(self._order(training))
+        self._ledger.phase = PHASES[0]
+        with torch.enable_grad():
+            everyone, edges, context = model.start(*inputs)
+        shared = [tensor for bucket in context for tensor in bucket]
+        started = [everyone, *edges, *shared]
+        sizes = [len(bucket) for bucket in context]
+        steps: list[_Kept | _Recomputed] = []
+        halos: list[tuple[Tensor, Tensor]] = []
+        for index in range(model.num_blocks):
+            step = self._step(index, [everyone, *edges, *shared], sizes)
+            own, *edges = step.forward()
+            steps.append(step)
+            everyone = own
+            if self.exchange is not None and index + 1 < model.num_blocks:
+                with torch.enable_grad():
+                    own = own if own.requires_grad else own.requires_grad_()
+                    everyone = self.exchange(own)
+                halos.append((own, everyone))
+        with torch.enable_grad():
+            own = _Marked.apply(own.requires_grad_(), self._ledger)
+            count = len(own)
+            rows = model.finish(own, inputs.species[:count], inputs.graph[:count], inputs.task)
+            self._ledger.phase = PHASES[1]
+            (back,) = torch.autograd.grad(rows.sum(), own, create_graph=training)
+        found = _backwards(steps, halos, back, len(edges))
+        pairs = [
+            (tensor, gradient)
+            for tensor, gradient in zip(started, found, strict=True)
+            if gradient is not None and tensor.requires_grad
+        ]
+        gradients = torch.autograd.grad(
+            [tensor for tensor, _ in pairs],
+            inputs.vectors,
+            [gradient for _, gradient in pairs],
+            create_graph=training,
+        )
+        return Derivatives(rows, own, list(gradients))
+
+    def _order(self, training: bool) -> list[int]:
+        """Blocks in the order in which their weights are restored."""
+        blocks = list(range(self._model.num_blocks))
+        again = [index for index in blocks if self.policies[index].regather]
+        rounds = [again, again[::-1]] if training else []
+        return [*blocks, *again[::-1], *(index for chosen in rounds for index in chosen)]
+
+    def _step(self, index: int, tensors: list[Tensor], sizes: list[int]) -> _Kept | _Recomputed:
+        policy, held = self.policies[index], self._weights[index].held
+        if policy.regather:
+            restore = partial(self._restorer.restore, index)
+        else:
+            with torch.enable_grad():
+                held = self._restorer.restore(index, held)
+            restore = _as_they_are
+        function = partial(_block, self._model.blocks[index], restore, list(held), sizes)
+        # The first atoms' features do not depend on the geometry; parameters have no part in forces.
+        wanted = [tensor.is_floating_point() for tensor in tensors]
+        wanted[0] = index > 0
+        kind = _Recomputed if policy.recompute else _Kept
+        return kind(function, tensors, list(held.values()), wanted)
+
+
+class _Recomputed:
+    """One block that keeps its inputs only."""
+
+    def __init__(
+        self,
+        function: Function,
+        tensors: list[Tensor],
+        parameters: list[Tensor],
+        wanted: list[bool],
+    ) -> None:
+        self._function = function
+        self._inputs = [*tensors, *parameters]
+        self._wanted = (*wanted, *[False] * len(parameters))
+        self._tensors = len(tensors)
+
+    def forward(self) -> list[Tensor]:
+        """New atoms and edges."""
+        return list(recomputed(self._function, *self._inputs))  # type: ignore[arg-type]
+
+    def backward(self, gradients: list[Tensor | None]) -> list[Tensor | None]:
+        """Gradients of the results → of the tensors; None for zero."""
+        pullback = Pullback(self._function, self._wanted)
+        found = iter(recomputed(pullback, *self._inputs, *gradients))
+        return [next(found) if wanted else None for wanted in self._wanted[: self._tensors]]
+
+
+class _Kept:
+    """One block that keeps everything its derivatives need."""
+
+    def __init__(
+        self,
+        function: Function,
+        tensors: list[Tensor],
+        parameters: list[Tensor],
+        wanted: list[bool],
+    ) -> None:
+        self._function, self._parameters = function, parameters
+        # Aliases: one tensor may be made from another, and partial derivatives are wanted.
+        with torch.enable_grad():
+            self._tensors = [tensor.view_as(tensor) for tensor in tensors]
+        self._wanted = [
+            want and t.requires_grad for want, t in zip(wanted, self._tensors, strict=True)
+        ]
+        self._results: list[Tensor] = []
+
+    def forward(self) -> list[Tensor]:
+        """New atoms and edges."""
+        with torch.enable_grad():
+            found = self._function(*self._tensors, *self._parameters)
+        self._results = [result for result in found if result is not None]
+        return list(self._results)
+
+    def backward(self, gradients: list[Tensor | None]) -> list[Tensor | None]:
+        """Gradients of the results → of the tensors; None for zero."""
+        pairs = [(r, g) for r, g in zip(self._results, gradients, strict=True) if g is not None]
+        found = iter(
+            torch.autograd.grad(
+                [result for result, _ in pairs],
+                [t for t, wanted in zip(self._tensors, self._wanted, strict=True) if wanted],
+                [gradient for _, gradient in pairs],
+                create_graph=torch.is_grad_enabled(),
+                allow_unused=True,
+            )
+        )
+        self._results = []
+        return [next(found) if wanted else None for wanted in self._wanted]
+
+
+def _block(
+    block: nn.Module,
+    restore: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    names: list[str],
+    sizes: list[int],
+    *tensors: Tensor,
+) -> list[Tensor]:
+    """One block on all buckets: features of all atoms, edges and contexts, then the weights held → own atoms, edges."""
+    kept = len(tensors) - len(names)
+    parameters = restore(dict(zip(names, tensors[kept:], strict=True)))
+    atoms, rest = tensors[0], list(tensors[1:kept])
+    edges, shared = rest[: len(sizes)], iter(rest[len(sizes) :])
+    updated, new_edges, first = [], [], 0
+    for features, size in zip(edges, sizes, strict=True):
+        context = [next(shared) for _ in range(size)]
+        own = own_atoms(atoms, first, features, context)
+        new_atoms, new_features = functional_call(
+            block, parameters, (own, atoms, features, context)
+        )
+        updated.append(new_atoms)
+        new_edges.append(new_features)
+        first += len(features)
+    return [torch.cat(updated), *new_edges]
+
+
+def _as_they_are(held: dict[str, Tensor]) -> dict[str, Tensor]:
+    return held
+
+
+def _backwards(
+    steps: list[_Kept | _Recomputed],
+    halos: list[tuple[Tensor, Tensor]],
+    atoms: Tensor | None,
+    buckets: int,
+) -> list[Tensor | None]:
+    """Gradient of the final features → of what the blocks started from: atoms, edges, contexts.
+
+    Takes the steps off the list, so that an evaluation lets go of a block's features once they are done with.
+    """
+    edges: list[Tensor | None] = [None] * buckets
+    shared: list[Tensor | None] = []
+    while steps:
+        found = steps.pop().backward([atoms, *edges])
+        atoms, edges = found[0], found[1 : 1 + buckets]
+        more = found[1 + buckets :]
+        shared = [_plus(a, b) for a, b in zip(shared or [None] * len(more), more, strict=True)]
+        if halos and steps:
+            own, everyone = halos.pop()
+            given = torch.zeros_like(everyone) if atoms is None else atoms
+            (atoms,) = torch.autograd.grad(
+                everyone, own, given, create_graph=torch.is_grad_enabled()
+            )
+    return [atoms, *edges, *shared]
+
+
+class _Marked(torch.autograd.Function):
+    """Does nothing but notice when the last backward pass reaches the energies."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, ledger: Ledger) -> Tensor:
+        ctx.ledger = ledger
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        if not torch.is_grad_enabled():
+            ctx.ledger.phase = PHASES[3]
+        return g, None
+
+
+def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """Sum of gradients of which None is zero."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a + b

@@ -1,0 +1,124 @@
+"""A rank's share of a batch: whole graphs, and parts of those that are too large for one rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from janus_md.graph.batch import split_by_width
+from janus_training.batches import Batch, GraphStore, Targets, targets_of
+from janus_training.parallel.balance import assign, predicted_cost
+from janus_training.parallel.graph import Halo, Part, bisect, join_halos, take_part
+from janus_training.parallel.mesh import Mesh
+
+
+@dataclass(frozen=True)
+class Share:
+    """What this rank computes of a batch.
+
+    Attributes:
+        batch: its graphs; parts of divided ones come first.
+        halo: how the parts hang together; None where this rank's unit has none.
+        elements: atoms of each atomic number on each rank of the unit, [unit, 119].
+        imbalance: largest predicted cost of a rank over the mean, less one.
+    """
+
+    batch: Batch
+    halo: Halo | None
+    elements: NDArray[np.int64]
+    imbalance: float
+
+    def to(self, device: torch.device) -> Share:
+        """The same share on another device."""
+        halo = None if self.halo is None else self.halo.to(device)
+        return replace(self, batch=self.batch.to(device), halo=halo)
+
+
+class Shares:
+    """Divides batches over the ranks of a mesh. Every rank finds the same division, without asking the others."""
+
+    def __init__(
+        self,
+        store: GraphStore,
+        mesh: Mesh,
+        too_large: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
+    ) -> None:
+        """too_large: which graphs with so many atoms, edges and angles [n, 3] have to be divided, [n]."""
+        self._store = store
+        self._mesh = mesh
+        self._too_large = too_large
+
+    def __call__(self, chosen: Sequence[int]) -> Share:
+        """This rank's share of the frames ``chosen``."""
+        store, mesh = self._store, self._mesh
+        chosen = [int(index) for index in chosen]
+        sizes = store.costs[chosen]
+        unit = mesh.unit.size
+        divided = self._too_large(sizes) & (unit > 1)
+        plan = assign(predicted_cost(sizes), divided, mesh.world.size, unit)
+        team = mesh.world.place // unit
+        owners = {i: self._owners(chosen[i]) for i in plan.divided[team]}
+        parts = [
+            take_part(store.graph(chosen[i]), owner, mesh.unit.place, unit)
+            for i, owner in owners.items()
+        ]
+        own = [chosen[i] for i in plan.whole[mesh.world.place]]
+        members = store.members(chosen)
+        indices = [*(chosen[i] for i in plan.divided[team]), *own]
+        graphs = [*(part.graph for part in parts), *(store.graph(index) for index in own)]
+        targets = [
+            *(
+                _targets_of_part(
+                    targets_of([store.frames[chosen[i]]]), part, number % unit == mesh.unit.place
+                )
+                for number, (i, part) in enumerate(zip(owners, parts, strict=True))
+            ),
+            targets_of([store.frames[index] for index in own]),
+        ]
+        layout = split_by_width if parts else None  # narrow rows know no ghosts
+        batch = store.put_together(graphs, indices, _joined(targets), members, layout)
+        halo = join_halos(parts, batch.graphs.order, mesh.unit) if parts else None
+        ranks = range(team * unit, (team + 1) * unit)
+        elements = np.array([self._elements([chosen[i] for i in plan.whole[r]]) for r in ranks])
+        for i, owner in owners.items():
+            numbers = store.frames[chosen[i]].atoms.numbers
+            for place in range(unit):
+                elements[place] += np.bincount(numbers[owner == place], minlength=elements.shape[1])
+        return Share(batch, halo, elements, plan.imbalance)
+
+    def _owners(self, index: int) -> NDArray[np.int64]:
+        """Place in the unit of each atom of a frame."""
+        atoms, graph = self._store.frames[index].atoms, self._store.graph(index)
+        edges = np.diff(graph.offsets)
+        cost = predicted_cost(np.stack([np.ones_like(edges), edges, graph.num_line**2], axis=1))
+        return bisect(atoms.get_positions(wrap=True), cost, self._mesh.unit.size)
+
+    def _elements(self, indices: Sequence[int]) -> NDArray[np.int64]:
+        numbers = [self._store.frames[index].atoms.numbers for index in indices]
+        return np.bincount(np.concatenate([np.zeros(0, dtype=np.int64), *numbers]), minlength=119)
+
+
+def _targets_of_part(whole: Targets, part: Part, speaks: bool) -> Targets:
+    """Labels of a part's atoms; those of the structure count on the one rank that ``speaks`` for it."""
+    atoms = torch.from_numpy(part.atoms)
+    per_atom = {
+        name: getattr(whole, name)[atoms]
+        for name in ("forces", "magmoms", "has_forces", "has_magmoms")
+    }
+    return replace(
+        whole,
+        has_energy=whole.has_energy & speaks,
+        has_stress=whole.has_stress & speaks,
+        **per_atom,
+    )
+
+
+def _joined(targets: Sequence[Targets]) -> Targets:
+    """Labels of several shares put side by side."""
+    return Targets(
+        **{f.name: torch.cat([getattr(t, f.name) for t in targets]) for f in fields(Targets)}
+    )
