@@ -133,7 +133,10 @@ class JanusCalculator(Calculator):
                 f"{self.source.path} holds the tasks {', '.join(tasks)}: choose one with task"
             )
         if task not in tasks:
-            raise UserError(f"{self.source.path} has no task '{task}'{nearest(task, tasks)}")
+            raise UserError(
+                f"{self.source.path} has no task '{task}'{nearest(task, tasks)}:"
+                " give one that 'janus-md info' lists"
+            )
         return tasks.index(task)
 
 

@@ -39,6 +39,10 @@ def checkpoint_folder(path: str | Path) -> Path:
             return folder
     if not path.exists():
         raise UserError(f"{path} does not exist: check the name of the run or checkpoint")
+    if path.is_file():
+        raise UserError(
+            f"{path} is a file, not the folder of a run: name the one that 'janus-md train' wrote"
+        )
     raise UserError(
         f"{path} holds neither a checkpoint ({DESCRIPTION}) nor a run's checkpoints/best:"
         " name the folder that 'janus-md train' wrote"

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import janus_md
-from janus_md.cli import data, eval, export, info, init, lammps, md, quickstart, relax, train
+from janus_md.cli import data, eval, export, info, init, lammps, md, quickstart, relax, train, usage
 from janus_md.cli.lists import spell_out
 from janus_md.errors import UserError
 
@@ -54,10 +54,15 @@ app.add_typer(lammps.app, name="lammps")
 def main() -> None:
     """Entry point: a user's mistake ends with one sentence on stderr and exit code 2."""
     try:
-        app(args=spell_out(sys.argv[1:]))
+        sys.exit(app(args=spell_out(sys.argv[1:]), prog_name="janus-md", standalone_mode=False))
     except UserError as error:
         typer.echo(f"janus-md: {error}", err=True)
-        sys.exit(EXIT_USER_ERROR)
+    except usage.UsageError as error:
+        if usage.is_bare(error):
+            error.show()
+        else:
+            typer.echo(f"janus-md: {usage.sentence(error)}", err=True)
+    sys.exit(EXIT_USER_ERROR)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
@@ -13,6 +13,7 @@ from torch import nn
 from janus_md.errors import UserError
 
 FORMAT_VERSION = 2
+ENGINE = "torchscript"
 ENTRY = "manifest.json"
 
 
@@ -22,7 +23,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     format_version: int = FORMAT_VERSION
-    engine: Literal["torchscript"] = "torchscript"
+    engine: Literal["torchscript"] = ENGINE
     cutoff: float
     line_cutoff: float
     elements: list[str]
@@ -55,21 +56,27 @@ def read_manifest(text: str, path: Path) -> Manifest:
     """Parse and check the manifest of the file ``path``.
 
     Raises:
-        UserError: no manifest, a damaged one, or one of another format.
+        UserError: no manifest, a damaged one, or one of another format or engine.
     """
     if not text:
         raise UserError(f"{path} is not a Janus-MD model: export one with 'janus-md export'")
     try:
         content = json.loads(text)
-        version = content["format_version"]
-        if version > FORMAT_VERSION:
-            raise UserError(
-                f"{path} has format version {version}, newer than {FORMAT_VERSION}: update janus-md"
-            )
-        if version < FORMAT_VERSION:
-            raise UserError(
-                f"{path} has format version {version}, this is {FORMAT_VERSION}: export the model again"
-            )
+        _check_versions(content, path)
         return Manifest(**content)
     except (ValueError, KeyError, TypeError, ValidationError):
         raise UserError(f"{path} holds a damaged manifest: export the model again") from None
+
+
+def _check_versions(content: dict[str, Any], path: Path) -> None:
+    """Refuse other formats and engines, in the words of the LAMMPS plugin."""
+    version, engine = content["format_version"], content["engine"]
+    if version != FORMAT_VERSION:
+        remedy = "update janus-md" if version > FORMAT_VERSION else "export the model again"
+        raise UserError(
+            f"{path} has format version {version}, this janus-md reads {FORMAT_VERSION}: {remedy}"
+        )
+    if engine != ENGINE:
+        raise UserError(
+            f"{path} is for the engine '{engine}', this janus-md runs {ENGINE}: export it again"
+        )

@@ -27,7 +27,9 @@ def load_exported(path: str | Path, device: str | torch.device = "cpu") -> Poten
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"the model file {path} does not exist")
+        raise UserError(
+            f"the model file {path} does not exist: check the name, or write it with 'janus-md export'"
+        )
     extra = {ENTRY: ""}
     try:
         module = torch.jit.load(str(path), map_location=device, _extra_files=extra)

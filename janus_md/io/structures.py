@@ -87,7 +87,7 @@ def _read_with_ase(path: Path) -> Atoms:
     if isinstance(atoms, list):
         atoms = atoms[-1]
     if len(atoms) == 0:
-        raise UserError(f"{path} holds a structure without atoms")
+        raise UserError(f"{path} holds a structure without atoms: give one with some")
     return atoms
 
 
@@ -105,8 +105,13 @@ def _holds_pymatgen_json(path: Path) -> bool:
         return False
     try:
         content = json.loads(path.read_text())
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from error
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path} is not valid JSON at line {error.lineno}, column {error.colno}:"
+            " mend it there, or write the structure again"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a text file in UTF-8: write the structure again") from error
     return isinstance(content, dict) and "sites" in content
 
 
@@ -118,4 +123,6 @@ def _load_pymatgen_json(path: Path) -> Any:
     try:
         return kind.from_dict(content)
     except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is not a structure as pymatgen writes it: {error}") from error
+        raise UserError(
+            f"{path} is not a structure as pymatgen writes it ({error}): write it again"
+        ) from error

@@ -61,7 +61,7 @@ class AtomAttention(nn.Module):
             edges: [n, K, D]. neighbours: places in all_atoms, [n, K]. owners: places of the rows in atoms, sorted,
                 [n]; empty where each atom has one row.
             radial: length basis times envelope, [n, K, R]. directions: Y_lm, [n, K, 16].
-            counts: rows of each element, int64 on the CPU.
+            counts: rows of each element, int64 on the CPU; empty in a dense model.
 
         Returns:
             Updates of the atoms, [a, C], and of the edges, [n, K, D].

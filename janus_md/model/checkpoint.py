@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from janus_md.errors import UserError
 from janus_md.model.config import ModelConfig
@@ -39,20 +39,8 @@ def load_model(folder: str | Path) -> MatRISMoE:
     for name in (DESCRIPTION, WEIGHTS):
         if not (folder / name).is_file():
             raise UserError(f"{folder / name} is missing: {folder} is not a model checkpoint")
-    try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        if description["format_version"] > FORMAT_VERSION:
-            raise UserError(
-                f"{folder / DESCRIPTION} has format version {description['format_version']}, newer than "
-                f"{FORMAT_VERSION}: update janus-md"
-            )
-        config = ModelConfig(**description["model"])
-        state = load_file(folder / WEIGHTS)
-    except (ValueError, KeyError, TypeError, ValidationError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{folder} holds a damaged model checkpoint ({reason}): copy it again"
-        ) from None
+    config = _load_config(folder / DESCRIPTION)
+    state = load_weights(folder / WEIGHTS)
     with torch.device("meta"):
         model = MatRISMoE(config)
     try:
@@ -64,3 +52,30 @@ def load_model(folder: str | Path) -> MatRISMoE:
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model
+
+
+def load_weights(file: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file by name; raises ``UserError`` where it is not whole."""
+    try:
+        return load_file(file)
+    except SafetensorError:
+        raise _damaged(file) from None
+
+
+def _load_config(file: Path) -> ModelConfig:
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+        version = description["format_version"]
+        if version > FORMAT_VERSION:
+            raise UserError(
+                f"{file} has format version {version}, this janus-md reads {FORMAT_VERSION}: update janus-md"
+            )
+        return ModelConfig(**description["model"])
+    except (ValueError, KeyError, TypeError):  # pydantic's and json's faults are ValueErrors
+        raise _damaged(file) from None
+
+
+def _damaged(file: Path) -> UserError:
+    return UserError(
+        f"{file} is damaged or cut off: restore it from a copy, or write it again by training"
+    )

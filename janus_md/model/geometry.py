@@ -12,12 +12,13 @@ from janus_md.model.config import ModelConfig
 class Geometry(nn.Module):
     """Edge vectors → initial edge features and the context of the blocks."""
 
-    __constants__ = ("has_line", "has_reduced", "num_elements")
+    __constants__ = ("has_line", "has_reduced", "is_routed", "num_elements")
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.has_line = config.num_line_blocks > 0
         self.num_elements = len(config.elements)
+        self.is_routed = config.num_experts > 0
         self.cutoff = config.cutoff
         self.line_cutoff = config.line_cutoff
         self.num_angular = config.num_angular
@@ -49,8 +50,9 @@ class Geometry(nn.Module):
 
         Returns:
             Edge features [n, K, D]; context: neighbours, owners, atoms of each element, rows of each element (both
-            int64 on the CPU), length basis [n, K, R], harmonics [n, K, 16], line radial basis
-            [n, L, R], line envelope [n, L], angles [A, n, L, L]. L is zero where no block attends to angles.
+            int64 on the CPU, and empty where nothing is routed), length basis [n, K, R], harmonics [n, K, 16],
+            line radial basis [n, L, R], line envelope [n, L], angles [A, n, L, L]. L is zero where no block attends
+            to angles.
         """
         line_count = line_count if self.has_line else 0
         atom_counts = self._by_element(centres)
@@ -84,5 +86,8 @@ class Geometry(nn.Module):
         return self.edge_embedding(basis), context
 
     def _by_element(self, species: Tensor) -> Tensor:
+        # Only products per element need these numbers, and a GPU's work must end before they can be fetched.
+        if not self.is_routed:
+            return species.new_zeros([0])
         ones = torch.ones_like(species)
         return species.new_zeros(self.num_elements).scatter_add(0, species, ones).cpu()

@@ -55,7 +55,9 @@ def preset(name: str, **overrides: Any) -> ModelConfig:
         UserError: no such preset or field, or values that do not go together.
     """
     if name not in PRESETS:
-        raise UserError(f"there is no preset {name!r}{nearest(name, PRESETS)}")
+        raise UserError(
+            f"there is no model preset {name!r}{nearest(name, PRESETS)}; give the name of one that exists"
+        )
     return configure(**{**PRESETS[name], **overrides})
 
 

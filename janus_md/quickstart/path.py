@@ -38,7 +38,9 @@ def run_quickstart(folder: Path, size: Size, say: Say) -> Path:
 
     ``folder`` is made new: raises ``UserError`` where it holds anything.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.is_file():
+        raise UserError(f"{folder} is a file: choose a folder with -o")
+    if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} already exists and is not empty: choose another with -o")
     folder.mkdir(parents=True, exist_ok=True)
     shell = _Shell(folder, say)

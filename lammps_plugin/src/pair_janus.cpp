@@ -22,6 +22,13 @@
 #include <cmath>
 
 namespace LAMMPS_NS {
+namespace {
+
+std::string counted(int count, const std::string &noun) {
+  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
+}  // namespace
 
 PairJanus::PairJanus(LAMMPS *lmp) : Pair(lmp) {
   single_enable = 0;
@@ -68,8 +75,8 @@ void PairJanus::coeff(int narg, char **arg) {
 
 void PairJanus::map_types(int narg, char **arg) {
   if (narg != atom->ntypes)
-    throw janus::UserError("pair_coeff names " + std::to_string(narg) + " symbols after " + path_ + " but there are " +
-                           std::to_string(atom->ntypes) + " atom types: give one symbol or NULL for each");
+    throw janus::UserError("pair_coeff names " + counted(narg, "symbol") + " after " + path_ + " for " +
+                           counted(atom->ntypes, "atom type") + ": give one symbol or NULL for each");
   const auto &elements = model_->manifest().elements;
   species_of_type_.assign(atom->ntypes + 1, -1);
   bool any = false;

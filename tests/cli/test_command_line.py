@@ -144,18 +144,35 @@ def test_init_info_and_no_overwriting(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["init", "tinny", "-o", "new.janus.pt"], ["tinny", "did you mean 'tiny'"]),
+        (
+            ["init", "tinny", "-o", "new.janus.pt"],
+            ["tinny", "did you mean 'tiny'", "give the name"],
+        ),
         (["init", "tiny", "-o", "new.janus.pt", "--elements", "Qq"], ["Qq"]),
         (["init", "tiny", "-o", "no/such/m.janus.pt"], ["no/such"]),
         (["info", "missing.extxyz"], ["missing.extxyz", "does not exist"]),
         (["export", "missing", "-o", "new.janus.pt"], ["missing", "does not exist"]),
         (["export", ".", "-o", "new.janus.pt"], ["neither a checkpoint", "janus-md train"]),
         (["relax", "missing.cif", "-m", "m.janus.pt", "-o", "o.cif"], ["missing.cif"]),
-        (["relax", "si.cif", "-m", "missing.pt", "-o", "o.cif"], ["missing.pt", "does not exist"]),
+        (["export", "m.janus.pt", "-o", "new.janus.pt"], ["m.janus.pt is a file, not the folder"]),
+        (["train", "silicon", "-o", "si.cif"], ["si.cif is a file; choose another"]),
+        (["train", "-o", "si.cif", "--resume"], ["si.cif is a file, not the folder of a run"]),
+        (["relax", "si.cif", "-m", "missing.pt", "-o", "o.cif"], ["missing.pt", "check the name"]),
         (["relax", "si.cif", "-m", "m.janus.pt", "-o", "o.nonsense"], ["o.nonsense", ".cif"]),
         (["relax", "si.cif", "-m", "m.janus.pt", "-o", "si.cif"], ["si.cif already exists"]),
-        (["relax", "si.cif", "-m", "m.janus.pt", "-o", "o.cif", "--task", "x"], ["task 'x'"]),
+        (
+            ["relax", "si.cif", "-m", "m.janus.pt", "-o", "o.cif", "--task", "x"],
+            ["task 'x'", "give one"],
+        ),
         (["relax", "si.cif", "-m", "m.janus.pt", "-o", "o.cif", "--device", "tpu"], ["tpu"]),
+        (
+            ["relax", "si.cif", "-o", "o.cif"],
+            ["missing option '--model' / '-m'; see 'janus-md relax"],
+        ),
+        (["relax", "si.cif", "--modl", "m", "-o", "o.cif"], ["no such option: --modl", "--model"]),
+        (["relax", "a.cif", "b.cif", "-m", "m.janus.pt", "-o", "o.cif"], ["unexpected", "b.cif"]),
+        (["reelax"], ["no such command 'reelax' (did you mean 'relax'?); see 'janus-md --help'"]),
+        (["data", "spilt"], ["no such command 'spilt'", "see 'janus-md data --help'"]),
         (["md", "si.cif", "-m", "m.janus.pt", "-o", "t.nonsense"], ["t.nonsense", ".extxyz"]),
         (["md", "si.cif", "-m", "m.janus.pt", "-o", "POSCAR"], ["POSCAR", "several frames"]),
     ],
@@ -173,6 +190,30 @@ def test_mistakes(
     for word in words:
         assert word in error
     assert sorted(path.name for path in folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("group", [[], ["data"], ["lammps"]])
+def test_a_group_alone_shows_its_help(group: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, error = call(capsys, *group)
+    assert code == 2
+    assert "Commands" in out + error
+    assert "janus-md: " not in error
+
+
+def test_a_command_line_that_ends_early_keeps_its_exit_code(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert call(capsys, "--version")[0] == 0
+    assert call(capsys, "relax", "--help")[0] == 0
+
+
+def test_json_that_is_none(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cut.json").write_text('{"sites": [')
+    arguments = ["-m", folder / "m.janus.pt", "-o", tmp_path / "o.cif"]
+    error = refused(capsys, "relax", tmp_path / "cut.json", *arguments)
+    assert "cut.json is not valid JSON at line 1, column 12: mend it there" in error
 
 
 def test_structures_no_potential_can_take(

@@ -106,7 +106,7 @@ def test_damaged_files_are_named(model, tmp_path, content) -> None:
     path.write_bytes(path.read_bytes()[:4000] if content is None else content)
     with pytest.raises(UserError, match=r"m\.janus\.pt cannot be read"):
         load_exported(path)
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match=r"nowhere\.janus\.pt does not exist: check the name"):
         load_exported(tmp_path / "nowhere.janus.pt")
 
 
@@ -157,8 +157,12 @@ def test_others_may_read_an_exported_file(model, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"format_version": 1}, "format version 1, this is 2: export the model again"),
-        ({"format_version": 99}, "format version 99, newer than 2: update janus-md"),
+        ({"format_version": 1}, "format version 1, this janus-md reads 2: export the model again"),
+        ({"format_version": 99}, "format version 99, this janus-md reads 2: update janus-md"),
+        (
+            {"engine": "aotinductor"},
+            "is for the engine 'aotinductor', this janus-md runs torchscript: export it again",
+        ),
         ({"cutoff": "six"}, "damaged manifest: export the model again"),
     ],
 )

@@ -45,6 +45,14 @@ def models(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def dense_model(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One perceptron for all elements, in double precision."""
+    path = tmp_path_factory.mktemp("dense") / "dense.janus.pt"
+    export_model(random_model(num_experts=0, top_k=0), path, precision="double")
+    return path
+
+
+@pytest.fixture(scope="session")
 def labelled_model(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of two tasks that uses charge, spin and composition, in double precision."""
     path = tmp_path_factory.mktemp("labelled") / "labelled.janus.pt"

@@ -21,6 +21,11 @@ def test_double_precision(structure, ranks: int, models: Path, tmp_path: Path) -
     assert_agrees(found, in_ase(atoms, models / "double.janus.pt"))
 
 
+def test_a_model_without_routing(dense_model: Path, tmp_path: Path) -> None:
+    atoms = salt()
+    assert_agrees(in_lammps(atoms, dense_model, tmp_path, 2), in_ase(atoms, dense_model))
+
+
 @pytest.mark.parametrize("ranks", [1, 4])
 @pytest.mark.parametrize("structure", [crystal, slab])
 def test_single_precision(structure, ranks: int, models: Path, tmp_path: Path) -> None:

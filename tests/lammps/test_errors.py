@@ -124,6 +124,7 @@ SYMBOLS = {
     ),
     "too few": (["H", "O"], "names 2 symbols after"),
     "too many": (["H", "O", "Si", "Si"], "names 4 symbols after"),
+    "one": (["H"], "names 1 symbol after"),
     "none": (["NULL"] * 3, "leaves every atom type to others"),
     "no symbols": ([], "one symbol or NULL for each atom type"),
 }

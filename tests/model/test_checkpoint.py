@@ -36,9 +36,21 @@ def test_reference_energies_stay_exact_in_single_precision(saved) -> None:
 def test_missing_and_truncated_files_are_named(saved) -> None:
     _, folder = saved
     weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(UserError, match="damaged model checkpoint"):
-        load_model(folder)
+    whole = weights.read_bytes()
+    for length in (0, 5, 1000, len(whole) - 1):
+        weights.write_bytes(whole[:length])
+        with pytest.raises(
+            UserError, match=r"model\.safetensors is damaged or cut off: restore it"
+        ):
+            load_model(folder)
+    weights.write_bytes(whole)
+    description = folder / "model.json"
+    text = description.read_text()
+    for content in (text[: len(text) // 2], "[]", text.replace('"width"', '"breadth"')):
+        description.write_text(content)
+        with pytest.raises(UserError, match=r"model\.json is damaged or cut off: restore it"):
+            load_model(folder)
+    description.write_text(text)
     weights.unlink()
     with pytest.raises(UserError, match=r"model\.safetensors is missing"):
         load_model(folder)

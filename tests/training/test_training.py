@@ -161,6 +161,15 @@ def test_a_used_folder_is_refused_and_untouched(config: Config, tmp_path: Path) 
         run_config(tmp_path / "other", [])
 
 
+def test_a_file_is_no_folder_of_a_run(config: Config, tmp_path: Path) -> None:
+    file = tmp_path / "run"
+    file.touch()
+    with pytest.raises(UserError, match="run is a file; choose another"):
+        train(config, file)
+    with pytest.raises(UserError, match="run is a file, not the folder of a run"):
+        run_config(file, [])
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -184,10 +193,16 @@ def test_wrong_input_is_refused_before_a_folder_is_made(
 
 def test_a_damaged_checkpoint_is_named(config: Config, tmp_path: Path) -> None:
     run = train(config, tmp_path / "run")
-    file = run / "checkpoints" / "last" / "training.safetensors"
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(UserError, match="is damaged"):
-        train(run_config(run, ["train.steps=20"]), run, resume=True)
+    last = run / "checkpoints" / "last"
+    for name, words in {
+        "training.safetensors": r"training\.safetensors is damaged or cut off",
+        "training.json": r"training\.json is missing, damaged or cut off",
+    }.items():
+        whole = (last / name).read_bytes()
+        (last / name).write_bytes(whole[:100])
+        with pytest.raises(UserError, match=words):
+            train(run_config(run, ["train.steps=20"]), run, resume=True)
+        (last / name).write_bytes(whole)
 
 
 def test_a_longer_run_takes_up_where_the_short_one_ended(config: Config, tmp_path: Path) -> None:
@@ -195,6 +210,45 @@ def test_a_longer_run_takes_up_where_the_short_one_ended(config: Config, tmp_pat
     train(run_config(run, ["train.steps=15"]), run, resume=True)
     steps = [row["step"] for row in read_metrics(run) if row["kind"] == "train"]
     assert steps == list(range(1, 16))
+
+
+@pytest.mark.parametrize(
+    ("limits", "more"),
+    [
+        ({"steps": 11}, "train.steps"),
+        ({"steps": None, "epochs": 1}, "train.epochs"),
+        ({"steps": None, "max_minutes": 0.25}, "train.max_minutes"),
+    ],
+)
+def test_a_finished_run_is_left_as_it_is(
+    config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: dict[str, Any],
+    more: str,
+) -> None:
+    monkeypatch.setattr(loop, "write_report", lambda run, *_: (run / "report.html").touch())
+    limited = config.train.model_copy(update=limits)
+    run = train(config.model_copy(update={"train": limited}), tmp_path / "run")
+    before = {file: file.stat().st_mtime_ns for file in run.rglob("*")}
+    words = rf"run is finished: .* min, the end that {more}=.* sets; .* --resume --set {more}=MORE"
+    with pytest.raises(UserError, match=words):
+        train(run_config(run, []), run, resume=True)
+    assert {file: file.stat().st_mtime_ns for file in run.rglob("*")} == before
+
+
+def test_a_run_killed_before_its_report_gets_it(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where an earlier end has left one."""
+    monkeypatch.setattr(loop, "write_report", lambda run, *_: (run / "report.html").touch())
+    run = train(config, tmp_path / "run")
+    monkeypatch.setattr(loop, "write_report", lambda *_: None)
+    train(run_config(run, ["train.steps=15"]), run, resume=True)
+    written: list[Path] = []
+    monkeypatch.setattr(loop, "write_report", lambda run, *_: written.append(run))
+    train(run_config(run, []), run, resume=True)
+    assert written == [run]
 
 
 def test_tensorboard_where_it_is_asked_for(config: Config, tmp_path: Path) -> None:

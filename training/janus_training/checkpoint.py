@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from janus_md.errors import UserError
 from janus_md.model import MatRISMoE, save_model
+from janus_md.model.checkpoint import load_weights
 from janus_training.ema import Ema
 from janus_training.sampler import Position
 
@@ -77,17 +77,33 @@ def load_checkpoint(
         return None
     _remove_unused(folder.parent)
     try:
-        averaged = load_file(folder / "model.safetensors")
-        own = load_file(folder / WEIGHTS)
-        content = json.loads((folder / STATE).read_text())
-        progress = Progress(**content | {"position": Position(**content["position"])})
+        averaged = load_weights(folder / "model.safetensors")
+        own = load_weights(folder / WEIGHTS)
         _restore(model, optimizer, ema, averaged, own)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as fault:
-        reason = str(fault).splitlines()[0]
+    except (OSError, ValueError, KeyError, RuntimeError) as fault:
         raise UserError(
-            f"{folder} is damaged or belongs to another model ({reason}); restore it or start a new run"
+            f"{folder} is incomplete or of another model; restore it from a copy or start a new run"
         ) from fault
-    return progress
+    return load_progress(run)
+
+
+def last_state(run: Path) -> Path:
+    """The file that says how far the last checkpoint is."""
+    return run / "checkpoints" / "last" / STATE
+
+
+def load_progress(run: Path) -> Progress | None:
+    """How far the last checkpoint is; None where the run has not written any."""
+    file = last_state(run)
+    if not file.parent.exists():
+        return None
+    try:
+        content = json.loads(file.read_text())
+        return Progress(**content | {"position": Position(**content["position"])})
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise UserError(
+            f"{file} is missing, damaged or cut off: restore it from a copy or start a new run"
+        ) from fault
 
 
 def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

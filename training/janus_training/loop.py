@@ -20,6 +20,7 @@ from janus_training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from janus_training.config import Config, LossConfig
 from janus_training.data import Frames, load_frames
 from janus_training.ema import Ema
+from janus_training.ending import refuse_finished
 from janus_training.evaluate import Result, by_task, errors_of, predict_frames, with_volumes
 from janus_training.loss import loss_terms, total_loss, weights_at
 from janus_training.memory import WithinMemory
@@ -40,7 +41,7 @@ def train(config: Config, run: str | Path, resume: bool = False) -> Path:
 
     ``resume`` goes on from the run's last checkpoint: to the last bit as if it had not been interrupted,
     where the run ends by steps or epochs (by wall time the learning rate depends on the clock).
-    Raises ``UserError`` where data, configuration or folder are at fault.
+    Raises ``UserError`` where data, configuration or folder are at fault, or nothing is left to do.
     """
     run, clock = Path(run), Clock()
     frames = load_frames(config.data)
@@ -48,7 +49,9 @@ def train(config: Config, run: str | Path, resume: bool = False) -> Path:
     if not resume:
         refuse_used(run)
     data = prepare(config, frames)
-    if not resume:
+    if resume:
+        refuse_finished(run, config.train, len(data.sampler.epoch(0)), clock)
+    else:
         begin_run(run, config)  # only now: whatever can be wrong with the input has been looked at
     with _settings(config), Reporter(config.train.log_every) as reporter:
         _describe(reporter, frames)

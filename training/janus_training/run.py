@@ -18,7 +18,9 @@ SAMPLE = 8
 
 def refuse_used(run: Path) -> None:
     """Raise ``UserError`` where ``run`` is a file or a folder that holds anything."""
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    if run.is_file():
+        raise UserError(f"{run} is a file; choose another output folder")
+    if run.exists() and any(run.iterdir()):
         used = (run / CONFIG).exists()
         what = "already holds a run" if used else "exists and is not empty"
         hint = ", or continue the run with --resume" if used else ""
@@ -36,6 +38,8 @@ def begin_run(run: Path, config: Config) -> None:
 
 def run_config(run: Path, settings: list[str]) -> Config:
     """The configuration of an existing run, with ``key=value`` settings on top."""
+    if run.is_file():
+        raise UserError(f"{run} is a file, not the folder of a run; give the folder to resume")
     if not (run / CONFIG).is_file():
         raise UserError(f"{run} holds no run to resume ({CONFIG} is missing); leave --resume out")
     return load_config(run / CONFIG, settings)

@@ -1,0 +1,42 @@
+"""A run that has come to its end: nothing is left to do unless a later end is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from janus_md.errors import UserError
+from janus_training.checkpoint import last_state, load_progress
+from janus_training.config import TrainConfig
+from janus_training.schedule import Clock, Horizon
+
+
+def refuse_finished(run: Path, train: TrainConfig, batches_per_epoch: int, clock: Clock) -> None:
+    """Raise ``UserError`` where ``run`` has its report and ``train`` asks for nothing beyond it."""
+    state = load_progress(run)
+    if state is None or not _is_reported(run):
+        return
+    clock.before = state.minutes
+    horizon = Horizon(train, batches_per_epoch, clock)
+    horizon.reserve = state.reserve
+    # A run by wall time ends before its time by what a last step might have taken.
+    if horizon.progress(state.step, ahead=state.minutes / max(state.step, 1)) < 1.0:
+        return
+    limit = _limit(train, horizon, state.step)
+    raise UserError(
+        f"{run} is finished: {state.step} steps in {state.minutes:.1f} min, the end that"
+        f" {limit}={getattr(train, limit.removeprefix('train.'))} sets;"
+        f" to go on, give --resume --set {limit}=MORE"
+    )
+
+
+def _is_reported(run: Path) -> bool:
+    """Whether the report, which is written last, is of the last checkpoint and not of an earlier end."""
+    report = run / "report.html"
+    return report.is_file() and report.stat().st_mtime >= last_state(run).stat().st_mtime
+
+
+def _limit(train: TrainConfig, horizon: Horizon, step: int) -> str:
+    """The setting that ends the run at ``step``."""
+    if horizon.steps is None or step < horizon.steps:
+        return "train.max_minutes"
+    return "train.steps" if train.steps == horizon.steps else "train.epochs"
