@@ -34,18 +34,21 @@ def train(
 ) -> None:
     """Train; metrics, checkpoints and report.html go into the output folder.
 
-    With --resume the configuration is the run's own, with any --set on top.
+    With --resume the configuration is the run's own, with any --set on top. Started by torchrun, mpirun or Slurm,
+    the ranks train together (see the recipe's part `parallel`); ranks that torchrun starts again resume by themselves.
     """
     # A wrong recipe is refused before torch, which takes seconds, is loaded.
     from janus_training.recipe import load_config
-    from janus_training.run import refuse_used, run_config
+    from janus_training.run import beside_others, launched_again, refuse_used, run_config
 
+    resume = resume or launched_again(output)
     if resume:
         config = run_config(output, settings or [])
     elif recipe is None:
         raise UserError("no recipe is given; name a YAML file, or --resume an existing run")
     else:
-        refuse_used(output)
+        if not beside_others():
+            refuse_used(output)
         config = load_config(recipe, settings or [])
     try:
         from janus_training.loop import train as run_training

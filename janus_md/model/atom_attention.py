@@ -72,7 +72,7 @@ class AtomAttention(nn.Module):
             own = own.index_select(0, owners)
         centre, q = torch.split(own, self.split, dim=-1)
         sent = self.to_neighbours(self.atom_norm(all_atoms))
-        gathered = sent.index_select(0, neighbours.flatten()).view(rows, slots, -1)
+        gathered = sent.index_select(0, neighbours.flatten()).view(rows, slots, sent.shape[1])
         tokens = self.edge_norm(edges) + gathered + centre.unsqueeze(1)
         messages = self.experts(tokens, counts) * self.filter(radial)
 
@@ -81,10 +81,10 @@ class AtomAttention(nn.Module):
         logits = torch.matmul(k, q).squeeze(-1)
         # No envelope on the weights: the messages' filter has one.
         weights = torch.sigmoid(logits)
-        weighted = messages.view(rows, slots, self.heads, -1) * weights.transpose(1, 2).unsqueeze(
-            -1
-        )
-        weighted = weighted.view(rows, slots, -1)
+        width = messages.shape[2]
+        by_head = messages.view(rows, slots, self.heads, width // self.heads)
+        weighted = by_head * weights.transpose(1, 2).unsqueeze(-1)
+        weighted = weighted.view(rows, slots, width)
         moments = torch.matmul(directions.transpose(1, 2), weighted) * self.scale
         if owners.numel() > 0:
             whole = moments.new_zeros([atoms.shape[0], moments.shape[1], moments.shape[2]])

@@ -1,4 +1,4 @@
-"""A model on disk: ``model.safetensors`` and ``model.json`` in one folder. Loading runs no code."""
+"""A model on disk: ``model.safetensors`` (or parts of it) and ``model.json`` in a folder. Loading runs no code."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from janus_md.errors import UserError
 from janus_md.model.config import ModelConfig
 from janus_md.model.matris import MatRISMoE
+from janus_md.model.parts import Parts, damaged, is_written, write_part
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -24,7 +22,12 @@ def save_model(model: MatRISMoE, folder: str | Path) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
+    write_part(folder / WEIGHTS, state)
+    write_description(model, folder)
+
+
+def write_description(model: MatRISMoE, folder: Path) -> None:
+    """The configuration, without the weights."""
     description = {"format_version": FORMAT_VERSION, "model": model.config.model_dump()}
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
@@ -37,10 +40,11 @@ def load_model(folder: str | Path) -> MatRISMoE:
     """
     folder = Path(folder)
     for name in (DESCRIPTION, WEIGHTS):
-        if not (folder / name).is_file():
+        if not is_written(folder / name):
             raise UserError(f"{folder / name} is missing: {folder} is not a model checkpoint")
     config = _load_config(folder / DESCRIPTION)
-    state = load_weights(folder / WEIGHTS)
+    with Parts(folder / WEIGHTS) as parts:
+        state = parts.all()
     with torch.device("meta"):
         model = MatRISMoE(config)
     try:
@@ -54,14 +58,6 @@ def load_model(folder: str | Path) -> MatRISMoE:
     return model
 
 
-def load_weights(file: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file by name; raises ``UserError`` where it is not whole."""
-    try:
-        return load_file(file)
-    except SafetensorError:
-        raise _damaged(file) from None
-
-
 def _load_config(file: Path) -> ModelConfig:
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
@@ -72,10 +68,4 @@ def _load_config(file: Path) -> ModelConfig:
             )
         return ModelConfig(**description["model"])
     except (ValueError, KeyError, TypeError):  # pydantic's and json's faults are ValueErrors
-        raise _damaged(file) from None
-
-
-def _damaged(file: Path) -> UserError:
-    return UserError(
-        f"{file} is damaged or cut off: restore it from a copy, or write it again by training"
-    )
+        raise damaged(file) from None

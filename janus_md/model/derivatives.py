@@ -96,7 +96,8 @@ def predict(
     with torch.set_grad_enabled(training), plain:
         if derivatives:
             if engine is None:
-                large = activations(model, batch.neighbours) > RECOMPUTE_ABOVE and not training
+                slots = sum(table.numel() for table in batch.neighbours)
+                large = activations(model, slots) > RECOMPUTE_ABOVE and not training
                 engine = RecomputingDerivatives(model) if large else PlainDerivatives(model)
             rows, features, gradients = engine(inputs)
         else:

@@ -80,7 +80,7 @@ class RoutedExperts(nn.Module):
         species = torch.repeat_interleave(counts.to(x.device), output_size=x.shape[0])
         tokens = x if x.dim() == 3 else x.unsqueeze(1)
         found = self.perceptron(tokens, self.w1, self.w2, chosen[species], gates[species])
-        return found.view(*x.shape[:-1], -1)
+        return found.view(*x.shape[:-1], found.shape[-1])
 
 
 class SharedExperts(nn.Module):

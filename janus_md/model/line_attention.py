@@ -50,15 +50,17 @@ class LineAttention(nn.Module):
         v = v * self.filter(radial)
         q = self._by_head(q) * (1.0 / math.sqrt(self.key_width))
         k = self._by_head(k)
-        series = torch.matmul(self.angular, angles.flatten(1)).view(-1, atoms, slots, slots)
+        series = torch.matmul(self.angular, angles.flatten(1))
+        series = series.view(2 * self.heads, atoms, slots, slots)
         bias, factor = torch.split(series, self.heads)
         logits = torch.matmul(q, k.transpose(-1, -2)) + bias
         keys = envelope[None, :, None, :]
         weights = torch.sigmoid(logits) * keys
         summed = torch.matmul(weights * factor, self._by_head(v))
-        summed = summed.permute(1, 2, 0, 3).reshape(atoms, slots, -1)
+        summed = summed.permute(1, 2, 0, 3).reshape(atoms, slots, edges.shape[2])
         return self.out(summed) * (self.scale * envelope.unsqueeze(-1))
 
     def _by_head(self, x: Tensor) -> Tensor:
         """[n, L, H·d] → [H, n, L, d]."""
-        return x.view(x.shape[0], x.shape[1], self.heads, -1).permute(2, 0, 1, 3)
+        width = x.shape[2] // self.heads
+        return x.view(x.shape[0], x.shape[1], self.heads, width).permute(2, 0, 1, 3)

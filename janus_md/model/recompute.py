@@ -56,10 +56,10 @@ class RecomputingDerivatives:
         return Derivatives(rows, atoms, list(gradients))
 
 
-def activations(model: MatRISMoE | torch.jit.ScriptModule, neighbours: list[Tensor]) -> int:
-    """Bytes that a backward pass through all blocks would keep."""
+def activations(model: MatRISMoE | torch.jit.ScriptModule, slots: int) -> int:
+    """Bytes that a backward pass through all blocks would keep of so many edges, padding included."""
     size = next(iter(model.parameters())).element_size()
-    return size * model.floats_per_edge * sum(table.numel() for table in neighbours)
+    return size * model.floats_per_edge * slots
 
 
 class _Step:

@@ -73,7 +73,7 @@ def slopes(janus: Janus, share: Share) -> float:
         type(batch)(with_volumes(batch.graphs), batch.targets, batch.members),
         share.halo, share.elements, share.imbalance,
     )  # fmt: skip
-    prediction = janus.predict(whole, stress=True, training=True)
+    prediction = janus.predict(whole, stress=True)
     loss = total_loss(loss_terms(LOSS, WEIGHTS, prediction, batch.targets, batch.members), WEIGHTS)
     janus.backward(loss)
     return float(loss.detach())

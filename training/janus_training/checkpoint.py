@@ -1,12 +1,13 @@
-"""Checkpoints of a run: whole or absent, whatever kills the process.
+"""Checkpoints of a run: whole or absent, whatever kills a process.
 
     RUN/checkpoints/step-00001200/   model.safetensors + model.json   averaged weights: what is released
                                      training.safetensors             own weights, moments, random state
                                      training.json                    step, sampler position, time, best
     RUN/checkpoints/last, best       links to such folders
 
-A folder is written under another name, flushed, then renamed; a link is replaced in one operation.
-Nothing is pickled.
+The ranks of a unit each write what they hold, ``model-00001-of-00004.safetensors`` and so on; any number of ranks reads
+it back. Files are written behind the training, under another folder's name, and flushed; once all ranks are done the
+folder is renamed, and a link is replaced in one operation. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -14,20 +15,25 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from threading import Event
+from types import TracebackType
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from janus_md.errors import UserError
-from janus_md.model import MatRISMoE, save_model
-from janus_md.model.checkpoint import load_weights
+from janus_md.model.checkpoint import WEIGHTS as MODEL
+from janus_md.model.checkpoint import write_description
+from janus_md.model.parts import Parts, write_part
 from janus_training.ema import Ema
+from janus_training.parallel.janus import Janus
 from janus_training.sampler import Position
 
 WEIGHTS, STATE = "training.safetensors", "training.json"
+POLL_SECONDS = 0.02
 
 
 @dataclass
@@ -41,50 +47,151 @@ class Progress:
     best: float | None = None
 
 
-def save_checkpoint(
-    run: Path,
-    model: MatRISMoE,
-    optimizer: torch.optim.Optimizer,
-    ema: Ema,
-    progress: Progress,
-    best: bool,
-) -> None:
-    """Write the present state as ``last``, and as ``best`` too where asked."""
-    root = run / "checkpoints"
-    root.mkdir(parents=True, exist_ok=True)
-    name = f"step-{progress.step:08d}"
-    if not (root / name).exists():
-        scratch = root / f".{name}.part"
-        shutil.rmtree(scratch, ignore_errors=True)
-        with ema.applied():
-            save_model(model, scratch)
-        save_file(_tensors(model, optimizer), scratch / WEIGHTS)
-        (scratch / STATE).write_text(json.dumps(asdict(progress), indent=2) + "\n")
+class Checkpoints:
+    """Writes and restores what a rank holds of a run."""
+
+    def __init__(self, run: Path, janus: Janus, optimizer: torch.optim.Optimizer, ema: Ema) -> None:
+        self._root = run / "checkpoints"
+        self._janus, self._optimizer, self._ema = janus, optimizer, ema
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._pending: Future[None] | None = None
+        self._abandoned = Event()
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finish what is being written, unless something went wrong: other ranks may be gone."""
+        if kind is not None:
+            self._abandoned.set()
+        self._writer.shutdown()
+
+    def load(self) -> Progress | None:
+        """Restore the last checkpoint in place; None where the run has not written any."""
+        folder = self._root / "last"
+        if self._janus.mesh.first and self._root.exists():
+            _remove_unused(self._root)
+        self._janus.mesh.barrier()
+        if not folder.exists():
+            return None
+        try:
+            with Parts(folder / WEIGHTS) as own, Parts(folder / MODEL) as averaged:
+                self._restore(own, averaged)
+        except (OSError, ValueError, KeyError, RuntimeError) as fault:
+            raise UserError(
+                f"{folder} is incomplete or of another model; restore it from a copy or start a new run"
+            ) from fault
+        return load_progress(self._root.parent)
+
+    def save(self, progress: Progress, best: bool) -> None:
+        """Write the present state as ``last``, and as ``best`` too where asked, while training goes on."""
+        self.wait()
+        links = ("last", "best") if best else ("last",)
+        name = f"step-{progress.step:08d}"
+        mesh, exists = self._janus.mesh, (self._root / name).exists()
+        mesh.barrier()  # nobody makes the folder before all have looked
+        if exists:
+            if mesh.first:
+                self._point(links, name)
+            return
+        content = json.dumps(asdict(progress), indent=2) + "\n"
+        if mesh.replicas.place == 0:
+            own, averaged = self._own(), self._averaged()
+            self._pending = self._writer.submit(self._write, name, links, content, own, averaged)
+
+    def wait(self) -> None:
+        """Until everything is on disk. Raises what went wrong while it was written."""
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
+
+    def _write(
+        self,
+        name: str,
+        links: tuple[str, ...],
+        content: str,
+        own: dict[str, Tensor],
+        averaged: dict[str, Tensor],
+    ) -> None:
+        unit = self._janus.mesh.unit
+        scratch = self._root / f".{name}.part"
+        scratch.mkdir(parents=True, exist_ok=True)
+        for file, tensors in ((WEIGHTS, own), (MODEL, averaged)):
+            rows = {key: self._janus.rows[_parameter(key)] for key in tensors if self._divided(key)}
+            _flush(write_part(scratch / file, tensors, rows, unit.place, unit.size))
+        done = [scratch / f".done-{place}" for place in range(unit.size)]
+        done[unit.place].touch()
+        if not self._janus.mesh.first:
+            return
+        write_description(self._janus.model, scratch)
+        (scratch / STATE).write_text(content)
+        while not all(mark.exists() for mark in done):
+            if self._abandoned.wait(POLL_SECONDS):
+                return
+        for mark in done:
+            mark.unlink()
         for file in scratch.iterdir():
             _flush(file)
-        scratch.rename(root / name)
-    for link in ("last", "best") if best else ("last",):
-        _point(root / link, name)
-    _remove_unused(root)
+        scratch.rename(self._root / name)
+        self._point(links, name)
 
+    def _point(self, links: tuple[str, ...], name: str) -> None:
+        for link in links:
+            _point(self._root / link, name)
+        _remove_unused(self._root)
 
-def load_checkpoint(
-    run: Path, model: MatRISMoE, optimizer: torch.optim.Optimizer, ema: Ema
-) -> Progress | None:
-    """Restore the last checkpoint in place; None where the run has not written any."""
-    folder = run / "checkpoints" / "last"
-    if not folder.exists():
-        return None
-    _remove_unused(folder.parent)
-    try:
-        averaged = load_weights(folder / "model.safetensors")
-        own = load_weights(folder / WEIGHTS)
-        _restore(model, optimizer, ema, averaged, own)
-    except (OSError, ValueError, KeyError, RuntimeError) as fault:
-        raise UserError(
-            f"{folder} is incomplete or of another model; restore it from a copy or start a new run"
-        ) from fault
-    return load_progress(run)
+    def _divided(self, key: str) -> bool:
+        return _parameter(key) in self._janus.rows
+
+    def _own(self) -> dict[str, Tensor]:
+        """Weights and moments that this rank writes, copied: training goes on meanwhile."""
+        tensors = {f"model.{name}": value for name, value in self._spoken_for().items()}
+        for name, parameter in self._janus.model.named_parameters():
+            if f"model.{name}" in tensors:
+                for moment, value in self._optimizer.state.get(parameter, {}).items():
+                    tensors[f"optimizer.{name}.{moment}"] = value
+        if self._janus.mesh.first:
+            tensors["random.cpu"] = torch.get_rng_state()
+            if torch.cuda.is_available():
+                tensors["random.cuda"] = torch.cuda.get_rng_state()
+        return {name: _copied(value) for name, value in tensors.items()}
+
+    def _averaged(self) -> dict[str, Tensor]:
+        with self._ema.applied():
+            return {name: _copied(value) for name, value in self._spoken_for().items()}
+
+    def _spoken_for(self) -> dict[str, Tensor]:
+        """Parameters and buffers that no rank before this one in its unit writes."""
+        state = dict(self._janus.model.state_dict(keep_vars=True))
+        if self._janus.mesh.unit.place > 0:
+            held = {id(parameter) for parameter in self._janus.sharded}
+            state = {name: value for name, value in state.items() if id(value) in held}
+        return {name: value for name, value in state.items() if value.numel()}
+
+    def _restore(self, own: Parts, averaged: Parts) -> None:
+        rows = self._janus.rows
+        moments = [name.split(".", 1)[1] for name in own.names if name.startswith("optimizer.")]
+        with torch.no_grad():
+            for name, value in self._janus.model.state_dict(keep_vars=True).items():
+                if not value.numel():
+                    continue
+                value.copy_(own.tensor(f"model.{name}", rows.get(name)))
+                if name in self._ema.shadow:
+                    self._ema.shadow[name].copy_(averaged.tensor(name, rows.get(name)))
+                for moment in (m for m in moments if m.rpartition(".")[0] == name):
+                    kept = own.tensor(f"optimizer.{moment}")
+                    if kept.ndim and name in rows:
+                        kept = own.tensor(f"optimizer.{moment}", rows[name])
+                    state = self._optimizer.state[value]
+                    state[moment.rpartition(".")[2]] = kept.to(value.device)
+        torch.set_rng_state(own.tensor("random.cpu"))
+        if torch.cuda.is_available() and "random.cuda" in own.names:
+            torch.cuda.set_rng_state(own.tensor("random.cuda"))
 
 
 def last_state(run: Path) -> Path:
@@ -106,36 +213,17 @@ def load_progress(run: Path) -> Progress | None:
         ) from fault
 
 
-def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        for moment, value in optimizer.state[parameter].items():
-            tensors[f"optimizer.{name}.{moment}"] = value
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
-    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+def _parameter(key: str) -> str:
+    """Name of the parameter that a tensor with as many rows belongs to; of any other tensor, another name."""
+    kind, _, rest = key.partition(".")
+    if kind == "optimizer":
+        name, _, moment = rest.rpartition(".")
+        return f"{name}.{moment}" if moment == "step" else name
+    return rest if kind == "model" else key
 
 
-def _restore(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    ema: Ema,
-    averaged: dict[str, Tensor],
-    own: dict[str, Tensor],
-) -> None:
-    weights = {n.removeprefix("model."): v for n, v in own.items() if n.startswith("model.")}
-    model.load_state_dict(weights)
-    parameters = dict(model.named_parameters())
-    for name in parameters:
-        ema.shadow[name].copy_(averaged[name])
-    for key, value in own.items():
-        if key.startswith("optimizer."):
-            name, moment = key.removeprefix("optimizer.").rsplit(".", 1)
-            optimizer.state[parameters[name]][moment] = value.to(parameters[name].device)
-    torch.set_rng_state(own["random.cpu"])
-    if torch.cuda.is_available() and "random.cuda" in own:
-        torch.cuda.set_rng_state(own["random.cuda"])
+def _copied(value: Tensor) -> Tensor:
+    return value.detach().to("cpu", copy=True).contiguous()
 
 
 def _flush(file: Path) -> None:

@@ -255,3 +255,11 @@ class Config(Part):
     train: TrainConfig
     parallel: ParallelConfig = ParallelConfig()
     track: TrackConfig = TrackConfig()
+
+    @model_validator(mode="after")
+    def _compiled_or_sharded(self) -> Config:
+        if self.train.compile and self.parallel.unit > 1:
+            raise ValueError(
+                "a compiled step cannot share its weights: set train.compile=false or parallel.unit=1"
+            )
+        return self

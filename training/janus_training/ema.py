@@ -14,7 +14,7 @@ class Ema:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self._parameters = dict(model.named_parameters())
+        self._parameters = dict(model.named_parameters()) if decay else {}
         self.shadow: dict[str, Tensor] = {
             name: value.detach().clone() for name, value in self._parameters.items()
         }

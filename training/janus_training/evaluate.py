@@ -16,7 +16,7 @@ from janus_md.calculators.source import Source, open_source
 from janus_md.errors import UserError, nearest
 from janus_md.graph import GraphBatch
 from janus_md.io import Frame, read_frames
-from janus_md.model import MatRISMoE, predict
+from janus_md.model import MatRISMoE, Prediction, predict
 from janus_training.batches import GraphStore
 from janus_training.config import BatchConfig
 from janus_training.sampler import RESOURCES, pack
@@ -80,24 +80,32 @@ def predict_frames(
 ) -> list[Result]:
     """Predictions for all frames of ``store``, in order, on the model's device."""
     device = next(model.parameters()).device
-    results: list[Result | None] = [None] * len(store)
-    for indices in _batches(store, budget):
-        frames = [store.frames[index] for index in indices]
-        stress = any(frame.stress is not None for frame in frames)
-        batch = store.batch(indices).graphs.to(device)
-        prediction = predict(model, with_volumes(batch) if stress else batch, stress=stress)
-        assert prediction.forces is not None
-        sizes = [len(frame.atoms) for frame in frames]
-        forces = prediction.forces.detach().cpu().split(sizes)
-        tensors = None if prediction.stress is None else prediction.stress.detach().cpu().numpy()
-        for place, (index, frame) in enumerate(zip(indices, frames, strict=True)):
-            results[index] = Result(
-                frame=frame,
-                energy=float(prediction.energy[place]),
-                forces=forces[place].numpy(),
-                stress=tensors[place] if tensors is not None and frame.stress is not None else None,
-            )
-    return [result for result in results if result is not None]
+    found: dict[int, Result] = {}
+    for indices in batches_within(store, budget):
+        batch = store.batch(indices).to(device)
+        stress = batch.members["stress"] > 0
+        graphs = with_volumes(batch.graphs) if stress else batch.graphs
+        results = results_of(
+            predict(model, graphs, stress=stress), [store.frames[index] for index in indices]
+        )
+        found.update(zip(indices.tolist(), results, strict=True))
+    return [found[index] for index in range(len(store))]
+
+
+def results_of(prediction: Prediction, frames: Sequence[Frame]) -> list[Result]:
+    """The prediction for a batch, frame by frame; stresses where a frame has one."""
+    assert prediction.forces is not None
+    forces = prediction.forces.detach().cpu().split([len(frame.atoms) for frame in frames])
+    tensors = None if prediction.stress is None else prediction.stress.detach().cpu().numpy()
+    return [
+        Result(
+            frame=frame,
+            energy=float(prediction.energy[place]),
+            forces=forces[place].numpy(),
+            stress=tensors[place] if tensors is not None and frame.stress is not None else None,
+        )
+        for place, frame in enumerate(frames)
+    ]
 
 
 def with_volumes(batch: GraphBatch) -> GraphBatch:
@@ -166,7 +174,7 @@ def _mean_errors(differences: Floats) -> tuple[float | None, float | None]:
     )
 
 
-def _batches(store: GraphStore, budget: BatchConfig) -> list[NDArray[np.int64]]:
+def batches_within(store: GraphStore, budget: BatchConfig) -> list[NDArray[np.int64]]:
     """Frames of similar size together; one beyond the budget has a batch of its own."""
     costs = np.concatenate([np.ones((len(store), 1), dtype=np.int64), store.costs], axis=1)
     given = [getattr(budget, name) for name in RESOURCES]

@@ -1,8 +1,7 @@
-"""Training on one process, from top to bottom."""
+"""Training from top to bottom, on one process or many."""
 
 from __future__ import annotations
 
-import math
 import signal
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
@@ -13,24 +12,28 @@ from typing import Any
 import torch
 
 from janus_md.errors import UserError
-from janus_md.model import MatRISMoE, predict
+from janus_md.model import load_model
 from janus_md.model.engine import Engine
-from janus_training.batches import Batch, prefetch
-from janus_training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from janus_training.batches import prefetch
+from janus_training.checkpoint import Checkpoints, Progress
 from janus_training.config import Config, LossConfig
 from janus_training.data import Frames, load_frames
 from janus_training.ema import Ema
 from janus_training.ending import refuse_finished
-from janus_training.evaluate import Result, by_task, errors_of, predict_frames, with_volumes
-from janus_training.loss import loss_terms, total_loss, weights_at
-from janus_training.memory import WithinMemory
+from janus_training.evaluate import Result, by_task, errors_of
+from janus_training.loss import weights_at
 from janus_training.metrics import Metrics, Reporter
 from janus_training.optimizer import build_optimizer, peak_rate, set_rate
+from janus_training.parallel.evaluate import predict_shared
+from janus_training.parallel.janus import Janus
+from janus_training.parallel.mesh import Mesh, joined, make_mesh
+from janus_training.parallel.share import Share, Shares
 from janus_training.prepare import Data, filled_in, new_model, prepare
 from janus_training.report import write_report
 from janus_training.run import begin_run, refuse_used, write_sample
 from janus_training.sampler import Position
 from janus_training.schedule import Clock, Horizon, lr_factor
+from janus_training.step import take_step
 
 REPORT_MINUTES = 0.2
 """Kept at the end of a run by wall time for the last checkpoint and the report."""
@@ -39,37 +42,48 @@ REPORT_MINUTES = 0.2
 def train(config: Config, run: str | Path, resume: bool = False) -> Path:
     """Train as ``config`` says, write everything into the folder ``run``, return it.
 
+    Joins the other ranks where torchrun, mpirun or Slurm started several.
     ``resume`` goes on from the run's last checkpoint: to the last bit as if it had not been interrupted,
     where the run ends by steps or epochs (by wall time the learning rate depends on the clock).
     Raises ``UserError`` where data, configuration or folder are at fault, or nothing is left to do.
     """
     run, clock = Path(run), Clock()
-    frames = load_frames(config.data)
-    config = filled_in(config, frames)
-    if not resume:
-        refuse_used(run)
-    data = prepare(config, frames)
-    if resume:
-        refuse_finished(run, config.train, len(data.sampler.epoch(0)), clock)
-    else:
-        begin_run(run, config)  # only now: whatever can be wrong with the input has been looked at
-    with _settings(config), Reporter(config.train.log_every) as reporter:
-        _describe(reporter, frames)
-        _train(config, data, run, clock, reporter)
+    with joined(config.train.device) as device:
+        mesh = make_mesh(config.parallel.unit, config.parallel.replicate)
+        frames = load_frames(config.data)
+        config = filled_in(config, frames)
+        if not resume:
+            refuse_used(run)
+        data = prepare(config, frames)
+        if resume:
+            refuse_finished(run, config.train, len(data.sampler.epoch(0)), clock)
+        mesh.barrier()  # all have looked at the folder
+        if not resume and mesh.first:
+            begin_run(
+                run, config
+            )  # only now: whatever can be wrong with the input has been looked at
+        with _settings(config), Reporter(config.train.log_every, mesh.first) as reporter:
+            _describe(reporter, frames, mesh)
+            _train(config, data, run, clock, reporter, mesh, device)
     return run
 
 
-def _train(config: Config, data: Data, run: Path, clock: Clock, reporter: Reporter) -> None:
-    device = torch.device(config.train.device)
+def _train(
+    config: Config, data: Data, run: Path, clock: Clock, reporter: Reporter, mesh: Mesh,
+    device: torch.device,
+) -> None:  # fmt: skip
     batches_per_epoch = len(data.sampler.epoch(0))
     structures_per_batch = len(data.train) / batches_per_epoch
 
-    model = new_model(config, data).to(device)
-    optimizer = build_optimizer(model, config.optimiser, structures_per_batch)
+    janus = _applied(config, data, mesh, device)
+    shares = Shares(data.train, mesh, janus.too_large)
+    if config.train.compile:
+        janus.engine = _compiled(data, janus, shares, reporter)
+    optimizer = build_optimizer(janus.model, config.optimiser, structures_per_batch)
     peak = peak_rate(config.optimiser, structures_per_batch)
-    engine = _engine(config, data, model, reporter)
-    ema = Ema(model, config.ema.decay)
-    state = load_checkpoint(run, model, optimizer, ema) or Progress()
+    ema = Ema(janus.model, config.ema.decay)
+    checkpoints = Checkpoints(run, janus, optimizer, ema)
+    state = checkpoints.load() or Progress()
     clock.before = state.minutes
     horizon = Horizon(config.train, batches_per_epoch, clock)
     horizon.reserve = state.reserve
@@ -80,7 +94,7 @@ def _train(config: Config, data: Data, run: Path, clock: Clock, reporter: Report
         """Score the averaged weights; note how long that takes, for the end of the run."""
         begin = clock.minutes
         with ema.applied():
-            results[:] = predict_frames(model, data.valid, config.batch)
+            results[:] = predict_shared(janus, data.valid, config.batch)
         score = _write_validation(metrics, reporter, config.loss, state.step, clock, results)
         horizon.reserve = 1.5 * (clock.minutes - begin) + REPORT_MINUTES
         better = score is None or state.best is None or score < state.best
@@ -89,37 +103,44 @@ def _train(config: Config, data: Data, run: Path, clock: Clock, reporter: Report
 
     def save(best: bool) -> None:
         state.minutes, state.reserve = clock.minutes, horizon.reserve
-        save_checkpoint(run, model, optimizer, ema, state, best)
+        checkpoints.save(state, best)
         horizon.restart_step()
 
-    metrics = Metrics(run, state.step, config.track)
-    write_sample(run, data.frames.valid or data.frames.train)
-    if state.step == 0:
-        validate()
+    metrics = Metrics(run, state.step, config.track, writes=mesh.first)
+    if mesh.first:
+        write_sample(run, data.frames.valid or data.frames.train)
     every = config.train.validate_every or batches_per_epoch
-    saved = clock.minutes
+    saved, stopped = clock.minutes, False
 
-    with closing(metrics), _interruptions() as interrupted:
-        with closing(_batches(data, state.position, config.data.prefetch)) as batches:
-            while (progress := horizon.progress(state.step)) < 1.0 and not interrupted:
-                position, batch = next(batches)
+    with closing(metrics), checkpoints, _interruptions() as interrupted:
+        if state.step == 0:
+            validate()
+        with closing(_batches(data, shares, state.position, config.data.prefetch)) as batches:
+            # One clock, that of the first rank, decides for all.
+            while (progress := mesh.agreed(horizon.progress(state.step))) < 1.0:
+                stopped = mesh.any(bool(interrupted))
+                if stopped:
+                    break
+                position, share = next(batches)
                 rate = peak * lr_factor(config.schedule, progress)
                 set_rate(optimizer, rate)
-                row = take_step(model, optimizer, batch.to(device), config, progress, engine)
+                row = take_step(janus, optimizer, share.to(device), config, progress)
                 ema.update(state.step)
                 state.step, state.position = state.step + 1, position
                 horizon.step_done()
                 _write_step(metrics, reporter, state, row | {"lr": rate}, progress, horizon, clock)
                 # A validation must not eat the stretch at the last learning rate, nor repeat the last one.
-                after = horizon.progress(state.step, ahead=horizon.reserve)
+                after = mesh.agreed(horizon.progress(state.step, ahead=horizon.reserve))
+                unsaved = mesh.agreed(clock.minutes - saved)
                 if state.step % every == 0 and after < 1.0 - config.schedule.final:
                     validate()
                     saved = clock.minutes
-                elif clock.minutes - saved > config.train.checkpoint_minutes:
+                elif unsaved > config.train.checkpoint_minutes:
                     save(best=False)
                     saved = clock.minutes
-        if interrupted:
+        if stopped:
             save(best=False)
+            checkpoints.wait()
             raise UserError(
                 f"{run} was interrupted at step {state.step}; continue it with --resume"
             )
@@ -129,56 +150,40 @@ def _train(config: Config, data: Data, run: Path, clock: Clock, reporter: Report
                 "go on with --resume --set train.max_minutes=MORE, or remove it"
             )
         validate()
+        checkpoints.wait()
     reporter.say(f"{run}: {state.step} steps in {clock.minutes:.1f} min; writing report.html")
-    with ema.applied():
-        write_report(run, model, results)
+    if mesh.first:
+        write_report(run, load_model(run / "checkpoints" / "last"), results)
+    mesh.barrier()
 
 
-def take_step(
-    model: MatRISMoE,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    config: Config,
-    progress: float,
-    engine: Engine | None = None,
-) -> dict[str, Any]:
-    """One update of the weights; returns the loss, its terms and the gradient's norm before clipping."""
-    weights = weights_at(config.loss, progress)
-    stress = weights["stress"] > 0 and batch.members["stress"] > 0
-    weights["stress"] = weights["stress"] if stress else 0.0
-    graphs = with_volumes(batch.graphs) if stress else batch.graphs
-    prediction = predict(model, graphs, forces=True, stress=stress, training=True, engine=engine)
-    terms = loss_terms(config.loss, weights, prediction, batch.targets, batch.members)
-    loss = total_loss(terms, weights)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    limit = math.inf if config.optimiser.clip is None else config.optimiser.clip
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
-    if not math.isfinite(float(norm)):
-        raise UserError("the loss is no longer finite; start again with a lower optimiser.lr")
-    optimizer.step()
-    values = {name: float(term.detach()) for name, term in terms.items()}
-    return {"loss": float(loss.detach()), "gradient": float(norm)} | values
+def _applied(config: Config, data: Data, mesh: Mesh, device: torch.device) -> Janus:
+    """The model of the run on this mesh. Ranks make it in turn: whole, it may fill the memory they share."""
+    found = []
+    for turn in range(mesh.world.size if mesh.unit.size > 1 else 1):
+        if mesh.unit.size == 1 or turn == mesh.world.place:
+            model = new_model(config, data)
+            found.append(Janus(model, mesh, config.parallel, config.train.memory))
+        mesh.barrier()
+    (janus,) = found
+    janus.model.to(device)
+    return janus
 
 
-def _engine(config: Config, data: Data, model: MatRISMoE, reporter: Reporter) -> Engine | None:
-    if config.train.memory is not None:
-        return WithinMemory(model, config.train.memory)
-    if not config.train.compile:
-        return None
+def _compiled(data: Data, janus: Janus, shares: Shares, reporter: Reporter) -> Engine:
     # Here, because the compiler takes a second to import.
     from janus_training.staged import Sizes, StagedDerivatives
 
     reporter.say("compiling the step: minutes for a new architecture, less for one compiled before")
     _, chosen = next(data.sampler.walk(Position()))
-    return StagedDerivatives(model, Sizes.of(data.train.batch(chosen).graphs))
+    return StagedDerivatives(janus.model, Sizes.of(shares(chosen).batch.graphs))
 
 
 def _batches(
-    data: Data, start: Position, depth: int
-) -> Generator[tuple[Position, Batch], None, None]:
-    """Endless (position after the batch, batch), prepared ahead."""
-    made = ((after, data.train.batch(chosen)) for after, chosen in data.sampler.walk(start))
+    data: Data, shares: Shares, start: Position, depth: int
+) -> Generator[tuple[Position, Share], None, None]:
+    """Endless (position after the batch, this rank's share of it), prepared ahead."""
+    made = ((after, shares(chosen)) for after, chosen in data.sampler.walk(start))
     return prefetch(made, depth)
 
 
@@ -216,7 +221,9 @@ def _write_validation(
     return score if results else None
 
 
-def _describe(reporter: Reporter, frames: Frames) -> None:
+def _describe(reporter: Reporter, frames: Frames, mesh: Mesh) -> None:
+    if mesh.world.size > 1:
+        reporter.say(f"{mesh.world.size} ranks: {mesh.replicas.size} x units of {mesh.unit.size}")
     for file, count in frames.dropped.items():
         reporter.say(f"{file}: {count} frames above max_force left out")
     reporter.say(

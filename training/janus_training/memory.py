@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from janus_md.model import MatRISMoE
 from janus_md.model.engine import Derivatives, Inputs, PlainDerivatives
 from janus_md.model.recompute import RecomputingDerivatives, activations
@@ -26,10 +24,11 @@ class WithinMemory:
         self._recomputing = RecomputingDerivatives(model)
 
     def __call__(self, inputs: Inputs) -> Derivatives:
-        fits = training_bytes(self._model, inputs.neighbours) <= self._bytes
+        slots = sum(table.numel() for table in inputs.neighbours)
+        fits = training_bytes(self._model, slots) <= self._bytes
         return self._plain(inputs) if fits else self._recomputing(inputs)
 
 
-def training_bytes(model: MatRISMoE, neighbours: list[Tensor]) -> float:
-    """Estimate of what a training step keeps of a batch with these tables."""
-    return TRAINING_FACTOR * activations(model, neighbours)
+def training_bytes(model: MatRISMoE, slots: int) -> float:
+    """Estimate of what a training step keeps of a batch with so many edges, padding included."""
+    return TRAINING_FACTOR * activations(model, slots)

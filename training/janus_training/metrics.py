@@ -32,26 +32,32 @@ class Metrics:
     A resumed run first drops the rows after its checkpoint, so the files read as if nothing had happened.
     """
 
-    def __init__(self, run: Path, step: int, track: TrackConfig) -> None:
+    def __init__(self, run: Path, step: int, track: TrackConfig, writes: bool = True) -> None:
+        """``writes``: whether this process is the one of the run that does."""
+        self._files = ExitStack()
+        self._writes = writes
+        if not writes:
+            return
         self._trackers = open_trackers(track, run)
         kept = [row for row in read_metrics(run) if row["step"] <= step] if step else []
         _rewrite(run, kept)
-        self._jsonl = (run / JSONL).open("a")
-        self._csv = (run / CSV).open("a", newline="")
+        self._jsonl = self._files.enter_context((run / JSONL).open("a"))
+        self._csv = self._files.enter_context((run / CSV).open("a", newline=""))
+        for tracker in self._trackers:
+            self._files.callback(tracker.close)
 
     def write(self, row: dict[str, Any]) -> None:
+        if not self._writes:
+            return
         self._jsonl.write(json.dumps(row) + "\n")
         self._jsonl.flush()
-        csv.DictWriter(self._csv, COLUMNS).writerow(row)
+        csv.DictWriter(self._csv, COLUMNS, extrasaction="ignore").writerow(row)
         self._csv.flush()
         for tracker in self._trackers:
             tracker.write(row)
 
     def close(self) -> None:
-        for tracker in self._trackers:
-            tracker.close()
-        self._jsonl.close()
-        self._csv.close()
+        self._files.close()
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -69,14 +75,16 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 class Reporter:
     """A bar with an estimate on a terminal, plain lines otherwise; on stderr."""
 
-    def __init__(self, every: int) -> None:
+    def __init__(self, every: int, speaks: bool = True) -> None:
+        """``every``: steps between lines. ``speaks``: whether this process is the one of the run that does."""
         self._every = every
+        self._speaks = speaks
         self._last = -math.inf
         self._bar: Progress | None = None
         self._exit = ExitStack()
 
     def __enter__(self) -> Reporter:
-        if sys.stderr.isatty():
+        if self._speaks and sys.stderr.isatty():
             columns = (
                 TextColumn("train"), BarColumn(), TextColumn("{task.percentage:>4.0f}%"),
                 TimeElapsedColumn(), TextColumn("{task.fields[left]}  {task.fields[message]}"),
@@ -106,7 +114,7 @@ class Reporter:
         """A line that stays."""
         if self._bar is not None:
             self._bar.console.print(line, highlight=False)
-        else:
+        elif self._speaks:
             print(line, file=sys.stderr, flush=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import ase.io
@@ -25,6 +26,18 @@ def refuse_used(run: Path) -> None:
         what = "already holds a run" if used else "exists and is not empty"
         hint = ", or continue the run with --resume" if used else ""
         raise UserError(f"{run} {what}; choose another output folder{hint}")
+
+
+def beside_others() -> bool:
+    """Whether torchrun, Slurm or mpirun started this process as one of several."""
+    counts = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+    return any(int(os.environ.get(name, "1")) > 1 for name in counts)
+
+
+def launched_again(run: Path) -> bool:
+    """Whether torchrun started this process anew, after another rank or this one died, in a run that had begun."""
+    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    return attempt > 0 and (run / CONFIG).is_file()
 
 
 def begin_run(run: Path, config: Config) -> None:

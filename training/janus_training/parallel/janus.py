@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from janus_md.graph import GraphBatch
 from janus_md.model import MatRISMoE, Prediction, predict
 from janus_md.model.engine import Engine
 from janus_training.config import ParallelConfig
-from janus_training.memory import training_bytes
+from janus_training.memory import WithinMemory, training_bytes
 from janus_training.parallel.collectives import all_reduce
 from janus_training.parallel.engine import BlockPolicy, BlockwiseDerivatives
 from janus_training.parallel.gradients import Buckets, clip_to_norm
@@ -28,6 +32,7 @@ class Janus:
     Attributes:
         model: parameters that other ranks hold are empty in it.
         everywhere: parameters that each rank holds. sharded: this rank's part of the others.
+        rows: first row and the row after the last, of parameters of which this rank holds some rows.
     """
 
     def __init__(
@@ -36,39 +41,51 @@ class Janus:
         mesh: Mesh,
         config: ParallelConfig,
         memory: float | None = None,
-        engine: Engine | None = None,
     ) -> None:
-        """memory: GB of activations, above which blocks are recomputed. engine: what differentiates in a unit of one."""
+        """memory: GB of activations above which blocks are recomputed, and graphs divided."""
         self.model, self.mesh = model, mesh
         self._config, self._memory = config, memory
-        self._engine = engine
+        self.engine: Engine | None = None
+        """What differentiates where there is nothing to share; None: operation by operation."""
+        if memory is not None and mesh.unit.size == 1:
+            self.engine = WithinMemory(model, memory)
         self._blocks: BlockwiseDerivatives | None = None
+        self.rows: dict[str, tuple[int, int]] = {}
         sharded: set[str] = set()
         self._reduction = Gradients(mesh, config.overlap)
         if mesh.unit.size > 1:
             weights = shard(model, mesh, config.shard_parameters, config.shard_experts)
             restorer = Restorer(weights, self._reduction, config.overlap)
             self._blocks = BlockwiseDerivatives(model, weights, restorer, mesh.ledger)
-            sharded = {f"blocks.{i}.{name}" for i, w in enumerate(weights) for name in w.sharded}
+            for index, block in enumerate(weights):
+                sharded.update(f"blocks.{index}.{name}" for name in block.sharded)
+                self.rows |= {f"blocks.{index}.{name}": span for name, span in block.rows.items()}
         named = dict(model.named_parameters())
         self.everywhere = [value for name, value in named.items() if name not in sharded]
         self.sharded = [value for name, value in named.items() if name in sharded]
         self._buckets = Buckets(self.everywhere, mesh.world, config.overlap)
 
-    def predict(
-        self, share: Share, forces: bool = True, stress: bool = False, training: bool = False
-    ) -> Prediction:
-        """Results for a rank's share; of divided graphs, energies and stresses whole, forces of this rank's atoms."""
-        graphs = share.batch.graphs
-        engine = self._engine
+    def predict(self, share: Share, stress: bool = False) -> Prediction:
+        """Results to differentiate; of divided graphs, energies and stresses whole, forces of this rank's atoms."""
+        graphs, engine = share.batch.graphs, self.engine
         if self._blocks is not None:
             self._blocks.exchange = None if share.halo is None else share.halo.spread
-            self._blocks.policies = self._policies(graphs.neighbours, training)
+            self._blocks.policies = self._policies(graphs.neighbours)
             engine = self._blocks
-        found = predict(
-            self.model, graphs, forces=forces, stress=stress, training=training, engine=engine
-        )
+        found = predict(self.model, graphs, stress=stress, training=True, engine=engine)
         return found if share.halo is None else _whole(found, share.halo, self.mesh.unit)
+
+    def predict_whole(self, graphs: GraphBatch, stress: bool = False) -> Prediction:
+        """Results for undivided graphs, without derivatives; what shares weights predicts together."""
+        if self._blocks is not None:
+            self._blocks.exchange = None
+            self._blocks.policies = self._policies(graphs.neighbours)
+        return predict(self.model, graphs, stress=stress, engine=self._blocks)
+
+    @property
+    def device(self) -> torch.device:
+        """Of the parameters."""
+        return next(self.model.parameters()).device
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of the sum of all ranks' losses, each where its parameter is held."""
@@ -78,7 +95,7 @@ class Janus:
         self._buckets.finish()
         # Where shards travel together, one that nothing in the batch uses has gradient zero: so it has everywhere.
         for parameter in self.model.blocks.parameters():
-            if parameter.grad is None:
+            if parameter.grad is None and parameter.numel():
                 parameter.grad = torch.zeros_like(parameter)
         self.mesh.ledger.phase = PHASES[4]
 
@@ -86,12 +103,24 @@ class Janus:
         """Scale the gradients to a common norm of at most ``limit``; the norm before."""
         return clip_to_norm(self.everywhere, self.sharded, self.mesh, limit)
 
-    def _policies(self, neighbours: Sequence[Tensor], training: bool) -> list[BlockPolicy]:
+    def too_large(self, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which graphs with so many atoms, edges and angles, [n, 3], a unit has to divide, [n]."""
+        divide = self._config.shard_graphs
+        if divide != "auto":
+            return np.full(len(sizes), divide)
+        if self._memory is None:
+            return np.zeros(len(sizes), dtype=bool)
+        return self._bytes(sizes[:, 1]) > self._memory * 1e9
+
+    def _bytes(self, slots: Any) -> Any:
+        return training_bytes(self.model, slots)
+
+    def _policies(self, neighbours: Sequence[Tensor]) -> list[BlockPolicy]:
         config = self._config
         recompute = config.recompute
         if recompute == "auto":
-            needed = training_bytes(self.model, neighbours)
-            recompute = self._memory is not None and needed > self._memory * 1e9
+            slots = sum(table.numel() for table in neighbours)
+            recompute = self._memory is not None and self._bytes(slots) > self._memory * 1e9
         regather = config.regather is True
         return [BlockPolicy(recompute or regather, regather)] * self.model.num_blocks
 

@@ -52,6 +52,11 @@ class Mesh:
         """Whether this rank speaks and writes for all."""
         return self.world.place == 0
 
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.world.handle is not None:
+            dist.barrier(self.world.handle)
+
     def total(self, values: Sequence[float]) -> list[float]:
         """Sums over all ranks."""
         if self.world.handle is None:
@@ -59,6 +64,14 @@ class Mesh:
         sums = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(sums, group=self.world.handle)
         return sums.tolist()
+
+    def agreed(self, value: float) -> float:
+        """The first rank's value."""
+        return self.total([value if self.first else 0.0])[0]
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so on any rank."""
+        return self.total([float(flag)])[0] > 0.0
 
     def everyone(self, value: Any) -> list[Any]:
         """The values of all ranks, in order."""
@@ -75,20 +88,27 @@ class Mesh:
         return torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
 
 
-def make_mesh(unit: int) -> Mesh:
+def make_mesh(unit: int, replicate: int | str = "auto") -> Mesh:
     """The mesh over the process group that is open, with units of ``unit`` ranks.
 
     Raises:
-        UserError: the ranks cannot be divided into such units.
+        UserError: the ranks cannot be divided into such units, or not into ``replicate`` of them.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         if unit > 1:
-            raise UserError(f"parallel.unit is {unit} but there is one process; start {unit} ranks")
+            raise UserError(
+                f"parallel.unit is {unit} but there is one process; "
+                f"start it with torchrun --nproc-per-node {unit}, or set parallel.unit=1"
+            )
         return Mesh()
     size, rank = dist.get_world_size(), dist.get_rank()
     if size % unit:
         raise UserError(
             f"{size} ranks cannot be divided into units of {unit}; set parallel.unit to a divisor of {size}"
+        )
+    if replicate not in ("auto", size // unit):
+        raise UserError(
+            f"parallel.replicate is {replicate} but {size} ranks are {size // unit} units of {unit}; set it to auto"
         )
     ledger = Ledger()
     units = [list(range(first, first + unit)) for first in range(0, size, unit)]
@@ -132,14 +152,6 @@ def joined(device: str) -> Iterator[torch.device]:
     finally:
         gc.collect()  # groups that are still referred to abort the process when it exits
         dist.destroy_process_group()
-
-
-def alone() -> bool:
-    """Whether no launcher started this process beside others."""
-    return not any(
-        int(os.environ.get(name, "1")) > 1
-        for name in ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
-    )
 
 
 Found = tuple[int, int, int, dist.Store]

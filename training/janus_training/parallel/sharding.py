@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Protocol
 
 import torch
@@ -118,6 +119,8 @@ class BlockWeights:
         self._block = block
         self.sources = sources
         self.sharded: set[str] = set()
+        self.rows: dict[str, tuple[int, int]] = {}
+        """First row and the row after the last, of stacks of which this rank holds some rows."""
 
     @property
     def held(self) -> Named:
@@ -252,7 +255,7 @@ def shard(model: MatRISMoE, mesh: Mesh, parameters: bool, experts: bool) -> list
         sources: list[Source] = []
         stacks = _stacks(block) if parameters or experts else {}
         for name, stack in stacks.items():
-            counts = _evenly(len(stack), mesh.unit.size)
+            counts = evenly(len(stack), mesh.unit.size)
             sources.append(WholeStack(name, counts, mesh))
             _hold(block, name, stack.split(counts)[mesh.unit.place])
         if parameters:
@@ -264,6 +267,10 @@ def shard(model: MatRISMoE, mesh: Mesh, parameters: bool, experts: bool) -> list
             ]
         blocks.append(BlockWeights(block, sources))
         blocks[-1].sharded.update(stacks)
+        place = mesh.unit.place
+        for name, stack in stacks.items():
+            ends = list(accumulate(evenly(len(stack), mesh.unit.size), initial=0))
+            blocks[-1].rows[name] = ends[place], ends[place + 1]
     owners = _owners(matrices, mesh.unit.size)
     for index, weights in enumerate(blocks):
         entries = [
@@ -289,7 +296,7 @@ def _stacks(block: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _evenly(count: int, ranks: int) -> list[int]:
+def evenly(count: int, ranks: int) -> list[int]:
     """``count`` things over ``ranks``."""
     return [count * (rank + 1) // ranks - count * rank // ranks for rank in range(ranks)]
 

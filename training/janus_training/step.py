@@ -1,0 +1,39 @@
+"""One update of the weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from janus_md.errors import UserError
+from janus_training.config import Config
+from janus_training.evaluate import with_volumes
+from janus_training.loss import loss_terms, total_loss, weights_at
+from janus_training.parallel.janus import Janus
+from janus_training.parallel.share import Share
+
+
+def take_step(
+    janus: Janus, optimizer: torch.optim.Optimizer, share: Share, config: Config, progress: float
+) -> dict[str, Any]:
+    """One update; the loss of the whole batch, its terms, and the gradient's norm before clipping."""
+    weights = weights_at(config.loss, progress)
+    batch = share.batch
+    stress = weights["stress"] > 0 and batch.members["stress"] > 0
+    weights["stress"] = weights["stress"] if stress else 0.0
+    if stress:
+        share = replace(share, batch=replace(batch, graphs=with_volumes(batch.graphs)))
+    prediction = janus.predict(share, stress=stress)
+    terms = loss_terms(config.loss, weights, prediction, batch.targets, batch.members)
+    loss = total_loss(terms, weights)
+    optimizer.zero_grad(set_to_none=True)
+    janus.backward(loss)
+    norm = janus.clip(math.inf if config.optimiser.clip is None else config.optimiser.clip)
+    if not math.isfinite(norm):
+        raise UserError("the loss is no longer finite; start again with a lower optimiser.lr")
+    optimizer.step()
+    values = janus.mesh.total([float(loss.detach()), *(float(t.detach()) for t in terms.values())])
+    return dict(zip(["loss", *terms], values, strict=True)) | {"gradient": norm}
