@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 
+from janus_md.graph.batch import NarrowRows
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE, preset
 from janus_training.batches import GraphStore
@@ -69,10 +71,7 @@ def slopes(janus: Janus, share: Share) -> float:
     """Gradients of one batch; the loss of this rank."""
     batch = share.batch
     janus.model.zero_grad(set_to_none=True)
-    whole = Share(
-        type(batch)(with_volumes(batch.graphs), batch.targets, batch.members),
-        share.halo, share.elements, share.imbalance,
-    )  # fmt: skip
+    whole = replace(share, batch=replace(batch, graphs=with_volumes(batch.graphs)))
     prediction = janus.predict(whole, stress=True)
     loss = total_loss(loss_terms(LOSS, WEIGHTS, prediction, batch.targets, batch.members), WEIGHTS)
     janus.backward(loss)
@@ -88,6 +87,8 @@ def differences(
     And of the weights after ``steps`` of the optimiser.
     """
     store = GraphStore(frames(), ["a"], 4.0, 3.0, 1.0)
+    if fields.get("line_blocks") == 0:
+        store.layout = NarrowRows.suited(store.atoms_by_neighbours)
     torch.use_deterministic_algorithms(True)
     alone = Janus(new_model(dtype, fields), Mesh(), ParallelConfig())
     mesh = make_mesh(unit)

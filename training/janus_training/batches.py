@@ -15,7 +15,7 @@ from torch import Tensor
 
 from janus_md.errors import UserError
 from janus_md.graph import AtomGraph, GraphBatch, batch_graphs, build_graph
-from janus_md.graph.batch import Layout, split_by_width
+from janus_md.graph.batch import NUMBERS, Layout, split_by_width
 from janus_md.io import Frame
 
 Item = TypeVar("Item")
@@ -111,6 +111,13 @@ class GraphStore:
         """How many structures or atoms of these frames have each label."""
         counts = self._members[list(indices)].sum(axis=0)
         return dict(zip(LABELS, counts.tolist(), strict=True))
+
+    def elements(self, indices: Sequence[int]) -> NDArray[np.int64]:
+        """Atoms of each atomic number in these frames, [119]."""
+        numbers = [self.frames[index].atoms.numbers for index in indices]
+        return np.bincount(
+            np.concatenate([np.zeros(0, dtype=np.int64), *numbers]), minlength=NUMBERS
+        )
 
     def put_together(
         self,

@@ -7,8 +7,9 @@ nothing to send passes an empty tensor. Each has a form that starts now and is w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,21 +23,30 @@ _gather_into = getattr(dist, "all_gather_single", None) or dist.all_gather_into_
 _scatter_into = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 
 
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
+
+
 @dataclass
 class Pending:
-    """An exchange under way. ``wait`` may be called once and returns what it brings."""
+    """An exchange under way. ``wait`` may be called once and returns what it brings.
 
-    work: dist.Work | None
+    Attributes:
+        works: the messages. buffer: where they arrive. finish: makes the result of it.
+    """
+
+    works: Sequence[dist.Work]
     buffer: Tensor
-    sizes: Sequence[int] | None
     group: Group
     what: str
+    finish: Callable[[Tensor], Tensor] = _as_it_is
 
     def wait(self) -> Tensor:
-        if self.work is not None:
+        if self.works:
             with self.group.ledger.waiting(self.what):
-                self.work.wait()
-        return self.buffer if self.sizes is None else _without_padding(self.buffer, self.sizes)
+                for work in self.works:
+                    work.wait()
+        return self.finish(self.buffer)
 
 
 def all_gather(
@@ -67,12 +77,15 @@ def reduce_scatter(
 
 
 def all_to_all(
-    x: Tensor, sent: Sequence[int], received: Sequence[int], group: Group, what: str
-) -> Tensor:
-    """Rows to each rank, in order of ranks: [sum(sent), ...] → [sum(received), ...]."""
+    x: Tensor, sent: Sequence[int], received: Sequence[int], group: Group, what: str, half: bool = False
+) -> Tensor:  # fmt: skip
+    """Rows to each rank, in order of ranks: [sum(sent), ...] → [sum(received), ...].
+
+    ``half``: they travel as 16-bit floats, each row scaled by its largest entry; so do derivatives of any order.
+    """
     if group.size == 1:
         return x
-    return _AllToAll.apply(x, tuple(sent), tuple(received), group, what)
+    return _AllToAll.apply(x, tuple(sent), tuple(received), group, what, half)
 
 
 def all_reduce(x: Tensor, group: Group, what: str) -> Tensor:
@@ -86,39 +99,69 @@ def start_all_gather(x: Tensor, sizes: Sequence[int], group: Group, what: str) -
     """Begin :func:`all_gather`; not differentiable by itself."""
     rows = max(sizes)
     if rows == 0:
-        return Pending(None, x, None, group, what)
+        return Pending([], x, group, what)
     group.ledger.sent(what, (group.size - 1) * rows * _row_bytes(x))
     padded = _padded(x.detach(), rows)
     buffer = x.new_empty(group.size * rows, *x.shape[1:])
     work = _gather_into(buffer, padded, group=group.handle, async_op=True)
-    return Pending(work, buffer, None if min(sizes) == rows else sizes, group, what)
+    finish = _as_it_is if min(sizes) == rows else partial(_without_padding, sizes)
+    return Pending([work], buffer, group, what, finish)
 
 
 def start_reduce_scatter(x: Tensor, sizes: Sequence[int], group: Group, what: str) -> Pending:
     """Begin :func:`reduce_scatter`; not differentiable by itself."""
     rows = max(sizes)
     if rows == 0:
-        return Pending(None, x, None, group, what)
+        return Pending([], x, group, what)
     group.ledger.sent(what, (group.size - 1) * rows * _row_bytes(x))
     parts = [_padded(part, rows) for part in x.detach().split(list(sizes))]
     whole = x.detach().contiguous() if min(sizes) == rows else torch.cat(parts)
     buffer = x.new_empty(rows, *x.shape[1:])
     work = _scatter_into(buffer, whole, group=group.handle, async_op=True)
-    return Pending(work, buffer[: sizes[group.place]], None, group, what)
+    return Pending([work], buffer[: sizes[group.place]], group, what)
 
 
 def start_all_to_all(
-    x: Tensor, sent: Sequence[int], received: Sequence[int], group: Group, what: str
-) -> Pending:
+    x: Tensor, sent: Sequence[int], received: Sequence[int], group: Group, what: str, half: bool = False
+) -> Pending:  # fmt: skip
     """Begin :func:`all_to_all`; not differentiable by itself."""
+    x = x.detach().contiguous()
+    if not half:
+        return _exchange([x], sent, received, group, what, _only)
+    # Each row has a scale of its own: of a token, which is one element's, or of an expert.
+    scales = x.flatten(1).abs().amax(1).clamp(min=1e-30) if x.numel() else x.new_zeros(len(x))
+    rows = (x / scales.view(-1, *[1] * (x.dim() - 1))).half()
+    return _exchange([rows, scales], sent, received, group, what, _unscaled)
+
+
+def _exchange(
+    tensors: Sequence[Tensor],
+    sent: Sequence[int],
+    received: Sequence[int],
+    group: Group,
+    what: str,
+    combine: Callable[[Sequence[Tensor]], Tensor],
+) -> Pending:
+    """Rows of each tensor to every rank; ``combine`` makes the result of what arrives."""
     away = sum(sent) - sent[group.place]
-    group.ledger.sent(what, away * _row_bytes(x))
-    buffer = x.new_empty(sum(received), *x.shape[1:])
-    work = dist.all_to_all_single(
-        buffer, x.detach().contiguous(), list(received), list(sent),
-        group=group.handle, async_op=True,
-    )  # fmt: skip
-    return Pending(work, buffer, None, group, what)
+    buffers, works = [], []
+    for x in tensors:
+        group.ledger.sent(what, away * _row_bytes(x))
+        buffers.append(x.new_empty(sum(received), *x.shape[1:]))
+        work = dist.all_to_all_single(
+            buffers[-1], x, list(received), list(sent), group=group.handle, async_op=True
+        )
+        works.append(work)
+    return Pending(works, buffers[0], group, what, lambda _: combine(buffers))
+
+
+def _only(buffers: Sequence[Tensor]) -> Tensor:
+    return buffers[0]
+
+
+def _unscaled(buffers: Sequence[Tensor]) -> Tensor:
+    rows, scales = buffers
+    return rows.to(scales.dtype) * scales.view(-1, *[1] * (rows.dim() - 1))
 
 
 def start_all_reduce(x: Tensor, group: Group, what: str) -> Pending:
@@ -126,7 +169,7 @@ def start_all_reduce(x: Tensor, group: Group, what: str) -> Pending:
     # A ring sends all but its own part twice.
     group.ledger.sent(what, 2 * (group.size - 1) * x.numel() * x.element_size() // group.size)
     work = dist.all_reduce(x, group=group.handle, async_op=True)
-    return Pending(work, x, None, group, what)
+    return Pending([work], x, group, what)
 
 
 class _AllGather(torch.autograd.Function):
@@ -162,19 +205,15 @@ class _ReduceScatter(torch.autograd.Function):
 class _AllToAll(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        sent: tuple[int, ...],
-        received: tuple[int, ...],
-        group: Group,
-        what: str,
-    ) -> Tensor:
-        ctx.arguments = received, sent, group, what
-        return start_all_to_all(x, sent, received, group, what).wait()
+        ctx: Any, x: Tensor, sent: tuple[int, ...], received: tuple[int, ...], group: Group,
+        what: str, half: bool,
+    ) -> Tensor:  # fmt: skip
+        ctx.arguments = received, sent, group, what, half
+        return start_all_to_all(x, sent, received, group, what, half).wait()
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None]:
-        return _AllToAll.apply(g, *ctx.arguments), None, None, None, None
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        return _AllToAll.apply(g, *ctx.arguments), None, None, None, None, None
 
 
 class _AllReduce(torch.autograd.Function):
@@ -193,7 +232,7 @@ def _padded(x: Tensor, rows: int) -> Tensor:
     return x if len(x) == rows else torch.cat([x, x.new_zeros(rows - len(x), *x.shape[1:])])
 
 
-def _without_padding(x: Tensor, sizes: Sequence[int]) -> Tensor:
+def _without_padding(sizes: Sequence[int], x: Tensor) -> Tensor:
     blocks = x.chunk(len(sizes))
     return torch.cat([block[:rows] for block, rows in zip(blocks, sizes, strict=True)])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from janus_training.batches import GraphStore
 from janus_training.config import BatchConfig
 from janus_training.evaluate import Result, batches_within, results_of, with_volumes
@@ -14,19 +16,19 @@ def predict_shared(janus: Janus, store: GraphStore, budget: BatchConfig) -> list
     Ranks take batches in turn and all take equally many, the last ones perhaps empty: where weights are shared, each
     prediction needs everybody.
     """
-    mesh = janus.mesh
-    batches = batches_within(store, budget)
+    mesh, batches = janus.mesh, [batch.tolist() for batch in batches_within(store, budget)]
     rounds = -(-len(batches) // mesh.world.size)
+    batches += [[]] * (rounds * mesh.world.size - len(batches))
     found: list[tuple[int, Result]] = []
-    for number in range(rounds):
-        place = number * mesh.world.size + mesh.world.place
-        indices = batches[place].tolist() if place < len(batches) else []
-        batch = store.batch(indices).to(janus.device)
+    for first in range(0, len(batches), mesh.world.size):
+        place = first + mesh.world.place
+        batch = store.batch(batches[place]).to(janus.device)
         stress = mesh.any(batch.members["stress"] > 0)
         graphs = with_volumes(batch.graphs) if stress else batch.graphs
-        prediction = janus.predict_whole(graphs, stress)
-        found += zip(
-            indices, results_of(prediction, [store.frames[i] for i in indices]), strict=True
-        )
+        unit = place - mesh.unit.place
+        elements = [store.elements(b) for b in batches[unit : unit + mesh.unit.size]]
+        prediction = janus.predict_whole(graphs, np.array(elements), stress)
+        frames = [store.frames[index] for index in batches[place]]
+        found += zip(batches[place], results_of(prediction, frames), strict=True)
     everyones = [entry for part in mesh.everyone(found) for entry in part]
     return [result for _, result in sorted(everyones, key=lambda entry: entry[0])]

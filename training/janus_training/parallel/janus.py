@@ -18,6 +18,7 @@ from janus_training.config import ParallelConfig
 from janus_training.memory import WithinMemory, training_bytes
 from janus_training.parallel.collectives import all_reduce
 from janus_training.parallel.engine import BlockPolicy, BlockwiseDerivatives
+from janus_training.parallel.experts import ExpertPlan
 from janus_training.parallel.gradients import Buckets, clip_to_norm
 from janus_training.parallel.graph import Halo
 from janus_training.parallel.ledger import PHASES
@@ -33,6 +34,7 @@ class Janus:
         model: parameters that other ranks hold are empty in it.
         everywhere: parameters that each rank holds. sharded: this rank's part of the others.
         rows: first row and the row after the last, of parameters of which this rank holds some rows.
+        plans: of the layers whose experts are divided.
     """
 
     def __init__(
@@ -51,14 +53,17 @@ class Janus:
             self.engine = WithinMemory(model, memory)
         self._blocks: BlockwiseDerivatives | None = None
         self.rows: dict[str, tuple[int, int]] = {}
+        self.plans: list[ExpertPlan] = []
         sharded: set[str] = set()
         self._reduction = Gradients(mesh, config.overlap)
         if mesh.unit.size > 1:
-            weights = shard(model, mesh, config.shard_parameters, config.shard_experts)
+            half = config.compress_experts == "fp16"
+            weights = shard(model, mesh, config.shard_parameters, config.shard_experts, half)
             restorer = Restorer(weights, self._reduction, config.overlap)
             self._blocks = BlockwiseDerivatives(model, weights, restorer, mesh.ledger)
             for index, block in enumerate(weights):
                 sharded.update(f"blocks.{index}.{name}" for name in block.sharded)
+                self.plans += block.plans
                 self.rows |= {f"blocks.{index}.{name}": span for name, span in block.rows.items()}
         named = dict(model.named_parameters())
         self.everywhere = [value for name, value in named.items() if name not in sharded]
@@ -69,15 +74,22 @@ class Janus:
         """Results to differentiate; of divided graphs, energies and stresses whole, forces of this rank's atoms."""
         graphs, engine = share.batch.graphs, self.engine
         if self._blocks is not None:
+            self._plan(share.elements, share.one_table)
             self._blocks.exchange = None if share.halo is None else share.halo.spread
             self._blocks.policies = self._policies(graphs.neighbours)
             engine = self._blocks
         found = predict(self.model, graphs, stress=stress, training=True, engine=engine)
         return found if share.halo is None else _whole(found, share.halo, self.mesh.unit)
 
-    def predict_whole(self, graphs: GraphBatch, stress: bool = False) -> Prediction:
-        """Results for undivided graphs, without derivatives; what shares weights predicts together."""
+    def predict_whole(
+        self, graphs: GraphBatch, elements: NDArray[np.int64], stress: bool = False
+    ) -> Prediction:
+        """Results for undivided graphs, without derivatives; ranks that share weights predict together.
+
+        elements: atoms of each atomic number on each rank of the unit, [unit, 119].
+        """
         if self._blocks is not None:
+            self._plan(elements, one_table=False)
             self._blocks.exchange = None
             self._blocks.policies = self._policies(graphs.neighbours)
         return predict(self.model, graphs, stress=stress, engine=self._blocks)
@@ -102,6 +114,11 @@ class Janus:
     def clip(self, limit: float) -> float:
         """Scale the gradients to a common norm of at most ``limit``; the norm before."""
         return clip_to_norm(self.everywhere, self.sharded, self.mesh, limit)
+
+    def _plan(self, elements: NDArray[np.int64], one_table: bool) -> None:
+        known = elements[:, self.model.config.atomic_numbers]
+        for plan in self.plans:
+            plan.make(known, one_table and plan.of_atoms)
 
     def too_large(self, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which graphs with so many atoms, edges and angles, [n, 3], a unit has to divide, [n]."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, Protocol
 
 import torch
@@ -24,6 +23,7 @@ from janus_training.parallel.collectives import (
     start_all_reduce,
     start_reduce_scatter,
 )
+from janus_training.parallel.experts import ExpertPlan
 from janus_training.parallel.mesh import Mesh
 
 Named = dict[str, Tensor]
@@ -40,8 +40,8 @@ class Source(Protocol):
     def start(self, local: Tensor) -> Pending:
         """Begin to restore the whole."""
 
-    def unpack(self, whole: Tensor) -> Named:
-        """The whole parameters by name."""
+    def unpack(self, whole: Tensor, held: Named) -> Named:
+        """The parameters by name as the block is to see them; ``held``: what this rank has of all."""
 
     def start_back(self, gradient: Tensor) -> Pending:
         """Begin to sum the gradients of the whole, each part on the rank that holds it."""
@@ -73,7 +73,7 @@ class WholeMatrices:
     def start(self, local: Tensor) -> Pending:
         return start_all_gather(local, self.sizes, self.mesh.unit, self.what)
 
-    def unpack(self, whole: Tensor) -> Named:
+    def unpack(self, whole: Tensor, held: Named) -> Named:
         parts = whole.split([shape.numel() for _, shape, _ in self.entries])
         named = zip(self.entries, parts, strict=True)
         return {name: part.view(shape) for (name, shape, _), part in named}
@@ -87,40 +87,30 @@ class WholeMatrices:
         return {name: part.view(shape) for (name, shape, _), part in zip(mine, parts, strict=True)}
 
 
-@dataclass(frozen=True)
-class WholeStack:
-    """A stack of experts, so many on each rank, of which all are restored."""
-
-    name: str
-    counts: Sequence[int]
-    mesh: Mesh
-    what: str = "experts"
-
-    def local(self, held: Named) -> Tensor:
-        return held[self.name]
-
-    def start(self, local: Tensor) -> Pending:
-        return start_all_gather(local, self.counts, self.mesh.unit, self.what)
-
-    def unpack(self, whole: Tensor) -> Named:
-        return {self.name: whole}
-
-    def start_back(self, gradient: Tensor) -> Pending:
-        return start_reduce_scatter(gradient, self.counts, self.mesh.unit, self.what)
-
-    def owned(self, gradient: Tensor) -> Named:
-        return {self.name: gradient}
-
-
 class BlockWeights:
-    """The parameters of one block: ``held`` by this rank, those that are ``sharded`` restored through ``sources``."""
+    """The parameters of one block: ``held`` by this rank, those that are ``sharded`` restored through ``sources``.
 
-    def __init__(self, block: nn.Module, sources: list[Source]) -> None:
+    Attributes:
+        plans: of the layers of experts that are divided.
+        rows: first row and the row after the last, of stacks of which this rank holds some rows.
+    """
+
+    def __init__(self, block: nn.Module) -> None:
         self._block = block
-        self.sources = sources
+        self.sources: list[Source] = []
+        self.plans: list[ExpertPlan] = []
         self.sharded: set[str] = set()
         self.rows: dict[str, tuple[int, int]] = {}
-        """First row and the row after the last, of stacks of which this rank holds some rows."""
+
+    def add_experts(self, plan: ExpertPlan) -> None:
+        """Keep this rank's part of a layer of experts."""
+        self.plans.append(plan)
+        for source in plan.sources:
+            self.sources.append(source)
+            self.sharded.add(source.name)
+            self.rows[source.name] = plan.span
+            begin, end = plan.span
+            hold(self._block, source.name, self._block.get_parameter(source.name)[begin:end])
 
     @property
     def held(self) -> Named:
@@ -136,7 +126,7 @@ class BlockWeights:
         whole = dict(held)
         for source, begun in zip(self.sources, pending, strict=True):
             full = _Restored.apply(source.local(held), begun, source, self, gradients)
-            whole.update(source.unpack(full))
+            whole.update(source.unpack(full, held))
         return whole
 
 
@@ -243,34 +233,33 @@ class Restorer:
                 self._begun[index] = self._blocks[index].start(self._blocks[index].held)
 
 
-def shard(model: MatRISMoE, mesh: Mesh, parameters: bool, experts: bool) -> list[BlockWeights]:
+def shard(
+    model: MatRISMoE, mesh: Mesh, parameters: bool, experts: bool, half: bool
+) -> list[BlockWeights]:
     """Keep of each block only this rank's part, in place; how to restore them.
 
     Args:
-        parameters: divide weight matrices (and stacks of experts with them). experts: divide stacks of experts.
+        parameters: divide weight matrices, and stacks of experts with them.
+        experts: divide stacks of experts, and restore only those that the batch at hand needs.
+        half: experts travel as 16-bit floats.
     """
     matrices: list[tuple[int, str, Tensor]] = []
     blocks = []
     for index, block in enumerate(model.blocks):
-        sources: list[Source] = []
-        stacks = _stacks(block) if parameters or experts else {}
-        for name, stack in stacks.items():
-            counts = evenly(len(stack), mesh.unit.size)
-            sources.append(WholeStack(name, counts, mesh))
-            _hold(block, name, stack.split(counts)[mesh.unit.place])
+        weights = BlockWeights(block)
+        blocks.append(weights)
+        if experts or parameters:
+            for path, layer in _routed(block).items():
+                weights.add_experts(
+                    ExpertPlan(path, layer, mesh, everything=not experts, half=half)
+                )
         if parameters:
             tables = {n for n, m in block.named_modules() if isinstance(m, ElementRouter)}
             matrices += [
                 (index, name, value)
                 for name, value in block.named_parameters()
-                if name not in stacks and name.rpartition(".")[0] not in tables
+                if name not in weights.rows and name.rpartition(".")[0] not in tables
             ]
-        blocks.append(BlockWeights(block, sources))
-        blocks[-1].sharded.update(stacks)
-        place = mesh.unit.place
-        for name, stack in stacks.items():
-            ends = list(accumulate(evenly(len(stack), mesh.unit.size), initial=0))
-            blocks[-1].rows[name] = ends[place], ends[place + 1]
     owners = _owners(matrices, mesh.unit.size)
     for index, weights in enumerate(blocks):
         entries = [
@@ -282,23 +271,15 @@ def shard(model: MatRISMoE, mesh: Mesh, parameters: bool, experts: bool) -> list
             weights.sharded.update(name for name, *_ in entries)
     for index, name, value in matrices:
         if owners[index, name] != mesh.unit.place:
-            _hold(model.blocks[index], name, value.new_empty(0))
+            hold(model.blocks[index], name, value.new_empty(0))
     return blocks
 
 
-def _stacks(block: nn.Module) -> dict[str, Tensor]:
-    """Weights of routed experts, [E, in, out] each."""
+def _routed(block: nn.Module) -> dict[str, RoutedExperts]:
+    """Layers of routed experts by path."""
     return {
-        f"{path}.{name}": getattr(module, name).detach()
-        for path, module in block.named_modules()
-        if isinstance(module, RoutedExperts)
-        for name in ("w1", "w2")
+        path: module for path, module in block.named_modules() if isinstance(module, RoutedExperts)
     }
-
-
-def evenly(count: int, ranks: int) -> list[int]:
-    """``count`` things over ``ranks``."""
-    return [count * (rank + 1) // ranks - count * rank // ranks for rank in range(ranks)]
 
 
 def _owners(matrices: list[tuple[int, str, Tensor]], ranks: int) -> dict[tuple[int, str], int]:
@@ -314,6 +295,7 @@ def _owners(matrices: list[tuple[int, str, Tensor]], ranks: int) -> dict[tuple[i
     return owners
 
 
-def _hold(block: nn.Module, name: str, part: Tensor) -> None:
+def hold(block: nn.Module, name: str, part: Tensor) -> None:
+    """Put ``part`` in the place of a parameter."""
     path, _, leaf = name.rpartition(".")
     setattr(block.get_submodule(path), leaf, nn.Parameter(part.detach().clone()))

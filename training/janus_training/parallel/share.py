@@ -24,12 +24,14 @@ class Share:
         batch: its graphs; parts of divided ones come first.
         halo: how the parts hang together; None where this rank's unit has none.
         elements: atoms of each atomic number on each rank of the unit, [unit, 119].
+        one_table: whether the batch is one table of neighbours on every rank of the unit.
         imbalance: largest predicted cost of a rank over the mean, less one.
     """
 
     batch: Batch
     halo: Halo | None
     elements: NDArray[np.int64]
+    one_table: bool
     imbalance: float
 
     def to(self, device: torch.device) -> Share:
@@ -83,12 +85,13 @@ class Shares:
         batch = store.put_together(graphs, indices, _joined(targets), members, layout)
         halo = join_halos(parts, batch.graphs.order, mesh.unit) if parts else None
         ranks = range(team * unit, (team + 1) * unit)
-        elements = np.array([self._elements([chosen[i] for i in plan.whole[r]]) for r in ranks])
+        elements = np.array([store.elements([chosen[i] for i in plan.whole[r]]) for r in ranks])
         for i, owner in owners.items():
             numbers = store.frames[chosen[i]].atoms.numbers
             for place in range(unit):
                 elements[place] += np.bincount(numbers[owner == place], minlength=elements.shape[1])
-        return Share(batch, halo, elements, plan.imbalance)
+        one_table = not parts and store.layout is not split_by_width
+        return Share(batch, halo, elements, one_table, plan.imbalance)
 
     def _owners(self, index: int) -> NDArray[np.int64]:
         """Place in the unit of each atom of a frame."""
@@ -96,10 +99,6 @@ class Shares:
         edges = np.diff(graph.offsets)
         cost = predicted_cost(np.stack([np.ones_like(edges), edges, graph.num_line**2], axis=1))
         return bisect(atoms.get_positions(wrap=True), cost, self._mesh.unit.size)
-
-    def _elements(self, indices: Sequence[int]) -> NDArray[np.int64]:
-        numbers = [self._store.frames[index].atoms.numbers for index in indices]
-        return np.bincount(np.concatenate([np.zeros(0, dtype=np.int64), *numbers]), minlength=119)
 
 
 def _targets_of_part(whole: Targets, part: Part, speaks: bool) -> Targets:

@@ -1,0 +1,210 @@
+"""Experts spread over a unit: each lives on one rank, and a plan made before the step says what has to move.
+
+Which experts an element uses is known from the router's table, and which elements a rank has from its share of the
+batch, so every rank makes the same plan without asking. Either the experts that a rank's elements need are restored
+there (weights move), or its tokens go to where the experts live (tokens move); the cheaper of the two, per layer and
+step. Tokens of messages are edges, many more than experts' rows: only features' tokens, which are atoms, ever move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from janus_md.model.experts import RoutedExperts
+from janus_md.ops import routed_mlp
+from janus_training.parallel.collectives import Pending, all_to_all, start_all_to_all
+from janus_training.parallel.mesh import Mesh
+
+Integers = NDArray[np.int64]
+
+
+@dataclass
+class Movement:
+    """What a layer of experts moves in one step.
+
+    Attributes:
+        needed: experts that each rank restores, sorted.
+        tokens: how many rows each rank has for each expert, [unit, E].
+        by_tokens: tokens go to the experts instead.
+    """
+
+    needed: list[Integers]
+    tokens: Integers
+    by_tokens: bool
+
+
+def evenly(count: int, ranks: int) -> list[int]:
+    """``count`` things over ``ranks``."""
+    return [count * (rank + 1) // ranks - count * rank // ranks for rank in range(ranks)]
+
+
+class ExpertPlan:
+    """One layer's experts over a unit."""
+
+    def __init__(
+        self, path: str, layer: RoutedExperts, mesh: Mesh, everything: bool, half: bool
+    ) -> None:
+        """everything: restore all experts, whatever the batch has. half: they travel as 16-bit floats."""
+        self.path, self.layer, self.unit, self.half = path, layer, mesh.unit, half
+        self._everything = everything
+        self.experts = len(layer.w1)
+        self.bounds = list(accumulate(evenly(self.experts, mesh.unit.size), initial=0))
+        self._bytes = sum(w[0].numel() for w in (layer.w1, layer.w2))
+        self._widths = layer.w1.shape[1] + layer.w2.shape[2]
+        self.moves = Movement([np.arange(self.experts)] * mesh.unit.size, np.zeros(0), False)
+        self.sources = [Stack(f"{path}.{name}", self) for name in ("w1", "w2")]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First expert of this rank and the one after its last."""
+        return self.bounds[self.unit.place], self.bounds[self.unit.place + 1]
+
+    @property
+    def of_atoms(self) -> bool:
+        """Whether its rows are atoms; those of messages are edges."""
+        return not self.path.startswith("attention.")
+
+    def make(self, elements: Integers, rows_are_atoms: bool) -> None:
+        """Plan a step.
+
+        Args:
+            elements: atoms of each of the model's elements on each rank, [unit, elements].
+            rows_are_atoms: whether the layer acts once on each atom of the batch, all in one table.
+        """
+        chosen = self.layer.router.table.detach().topk(self.layer.router.top_k, dim=1).indices
+        uses = np.zeros((elements.shape[1], self.experts), dtype=np.int64)
+        np.put_along_axis(uses, chosen.cpu().numpy(), 1, axis=1)
+        tokens = elements @ uses
+        needed = [np.flatnonzero(row) for row in tokens]
+        # A router chooses among as many columns as it has experts to choose.
+        fewest = np.arange(self.layer.router.top_k)
+        needed = [experts if len(experts) else fewest for experts in needed]
+        if self._everything:
+            needed = [np.arange(self.experts)] * self.unit.size
+        by_tokens = rows_are_atoms and not self._everything
+        if by_tokens:
+            away = ~self._local()
+            weights = sum(away[rank, experts].sum() for rank, experts in enumerate(needed))
+            by_tokens = (tokens * away).sum() * self._widths < weights * self._bytes
+        self.moves = Movement(needed, tokens, bool(by_tokens))
+        self.layer.perceptron = partial(_by_tokens, self) if by_tokens else routed_mlp
+
+    def _local(self) -> NDArray[np.bool_]:
+        """Which experts live on each rank, [unit, E]."""
+        places, bounds = np.arange(self.experts), np.array(self.bounds)
+        return (places >= bounds[:-1, None]) & (places < bounds[1:, None])
+
+    def restored(self, rank: int, owner: int) -> Integers:
+        """Experts of ``owner`` that ``rank`` restores."""
+        needed = self.moves.needed[rank]
+        return needed[(needed >= self.bounds[owner]) & (needed < self.bounds[owner + 1])]
+
+    def tokens_between(self, rank: int, owner: int) -> Integers:
+        """How many tokens of ``rank`` go to each expert of ``owner``."""
+        return self.moves.tokens[rank, self.bounds[owner] : self.bounds[owner + 1]]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The stack of one weight of a layer's experts, [experts, in, out] over all ranks."""
+
+    name: str
+    plan: ExpertPlan
+    what: str = "experts"
+
+    def local(self, held: dict[str, Tensor]) -> Tensor:
+        return held[self.name]
+
+    def start(self, local: Tensor) -> Pending:
+        plan, place = self.plan, self.plan.unit.place
+        if plan.moves.by_tokens:
+            return Pending([], local.detach(), plan.unit, self.what)
+        taken = local.detach().index_select(0, self._rows(local.device))
+        sent, received = self._counts(place)
+        return start_all_to_all(taken, sent, received, plan.unit, self.what, plan.half)
+
+    def unpack(self, whole: Tensor, held: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self.plan.moves.by_tokens:
+            return {self.name: whole}
+        # The router sees the restored experts only: its columns are theirs.
+        table = f"{self.plan.path}.router.table"
+        needed = torch.from_numpy(self.plan.moves.needed[self.plan.unit.place]).to(whole.device)
+        return {self.name: whole, table: held[table].index_select(1, needed)}
+
+    def start_back(self, gradient: Tensor) -> Pending:
+        plan, place = self.plan, self.plan.unit.place
+        if plan.moves.by_tokens:
+            return Pending([], gradient, plan.unit, self.what)
+        sent, received = self._counts(place)
+        back = start_all_to_all(gradient, received, sent, plan.unit, self.what, plan.half)
+        rows, arrived = self._rows(gradient.device), back.finish
+        begin, end = plan.span
+        back.finish = lambda buffer: _summed(arrived(buffer), rows, end - begin)
+        return back
+
+    def owned(self, gradient: Tensor) -> dict[str, Tensor]:
+        return {self.name: gradient}
+
+    def _rows(self, device: torch.device) -> Tensor:
+        """This rank's experts that others need, rank by rank, as rows of its part."""
+        plan, place = self.plan, self.plan.unit.place
+        wanted = [plan.restored(rank, place) - plan.span[0] for rank in range(plan.unit.size)]
+        return torch.from_numpy(np.concatenate(wanted)).to(device)
+
+    def _counts(self, place: int) -> tuple[list[int], list[int]]:
+        """Experts sent to and received from each rank."""
+        plan, ranks = self.plan, range(self.plan.unit.size)
+        sent = [len(plan.restored(rank, place)) for rank in ranks]
+        return sent, [len(plan.restored(place, rank)) for rank in ranks]
+
+
+def _summed(gradients: Tensor, rows: Tensor, count: int) -> Tensor:
+    """Gradients of the rows that others restored → of all ``count`` rows."""
+    return gradients.new_zeros(count, *gradients.shape[1:]).index_add_(0, rows, gradients)
+
+
+def _by_tokens(
+    plan: ExpertPlan, x: Tensor, w1: Tensor, w2: Tensor, experts: Tensor, gates: Tensor
+) -> Tensor:
+    """:func:`janus_md.ops.routed_mlp` where ``w1`` and ``w2`` are this rank's experts: tokens go to theirs.
+
+    Args:
+        x: [n, 1, in]. experts: numbers over all ranks, [n, k].
+    """
+    unit, (rows, active) = plan.unit, experts.shape
+    order = experts.flatten().argsort(stable=True)
+    sent = [int(plan.tokens_between(unit.place, rank).sum()) for rank in range(unit.size)]
+    by_rank = [plan.tokens_between(rank, unit.place) for rank in range(unit.size)]
+    received = [int(counts.sum()) for counts in by_rank]
+    taken = x.squeeze(1).index_select(0, order // active)
+    arrived = all_to_all(taken, sent, received, unit, "tokens", plan.half)
+    own = np.concatenate([np.repeat(np.arange(len(counts)), counts) for counts in by_rank])
+    local = torch.from_numpy(own).to(x.device).unsqueeze(1)
+    found = routed_mlp(arrived.unsqueeze(1), w1, w2, local, torch.ones_like(local, dtype=x.dtype))
+    back = all_to_all(found.squeeze(1), received, sent, unit, "tokens", plan.half)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), device=order.device)
+    parts = back.index_select(0, place).view(rows, active, w2.shape[2])
+    return (parts * gates.unsqueeze(-1)).sum(1, keepdim=True)
+
+
+def imbalance(plans: Sequence[ExpertPlan]) -> float:
+    """Largest number of tokens that a rank's experts compute over the mean, less one; over all layers."""
+    loads = np.zeros(plans[0].unit.size if plans else 1)
+    for plan in plans:
+        if plan.moves.by_tokens:
+            loads += [
+                plan.moves.tokens[:, a:b].sum()
+                for a, b in zip(plan.bounds, plan.bounds[1:], strict=False)
+            ]
+        else:
+            loads += plan.moves.tokens.sum(axis=1)
+    return float(loads.max() / max(loads.mean(), 1e-300)) - 1.0 if loads.any() else 0.0
