@@ -128,6 +128,8 @@ def _train(
                 ema.update(state.step)
                 state.step, state.position = state.step + 1, position
                 horizon.step_done()
+                if mesh.world.size > 1 and state.step % config.train.log_every == 0:
+                    row["ranks"] = janus.accounts(share)
                 _write_step(metrics, reporter, state, row | {"lr": rate}, progress, horizon, clock)
                 # A validation must not eat the stretch at the last learning rate, nor repeat the last one.
                 after = mesh.agreed(horizon.progress(state.step, ahead=horizon.reserve))

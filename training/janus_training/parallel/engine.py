@@ -60,7 +60,6 @@ class BlockwiseDerivatives:
     def __call__(self, inputs: Inputs) -> Derivatives:
         model, training = self._model, torch.is_grad_enabled()
         self._restorer.begin(self._order(training))
-        self._ledger.phase = PHASES[0]
         with torch.enable_grad():
             everyone, edges, context = model.start(*inputs)
         shared = [tensor for bucket in context for tensor in bucket]
@@ -79,10 +78,13 @@ class BlockwiseDerivatives:
                     everyone = self.exchange(own)
                 halos.append((own, everyone))
         with torch.enable_grad():
-            own = _Marked.apply(own.requires_grad_(), self._ledger)
+            own = own.requires_grad_()
+            if training:
+                own = _Marked.apply(own, self._ledger)
             count = len(own)
             rows = model.finish(own, inputs.species[:count], inputs.graph[:count], inputs.task)
-            self._ledger.phase = PHASES[1]
+            if training:
+                self._ledger.phase = PHASES[1]
             (back,) = torch.autograd.grad(rows.sum(), own, create_graph=training)
         found = _backwards(steps, halos, back, len(edges))
         pairs = [

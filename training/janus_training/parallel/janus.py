@@ -18,7 +18,7 @@ from janus_training.config import ParallelConfig
 from janus_training.memory import WithinMemory, training_bytes
 from janus_training.parallel.collectives import all_reduce
 from janus_training.parallel.engine import BlockPolicy, BlockwiseDerivatives
-from janus_training.parallel.experts import ExpertPlan
+from janus_training.parallel.experts import ExpertPlan, imbalance
 from janus_training.parallel.gradients import Buckets, clip_to_norm
 from janus_training.parallel.graph import Halo
 from janus_training.parallel.ledger import PHASES
@@ -114,6 +114,26 @@ class Janus:
     def clip(self, limit: float) -> float:
         """Scale the gradients to a common norm of at most ``limit``; the norm before."""
         return clip_to_norm(self.everywhere, self.sharded, self.mesh, limit)
+
+    def accounts(self, share: Share) -> dict[str, Any]:
+        """Since the last call: the ledger of all ranks (seconds, waiting and memory of the worst, bytes of all), and
+        of this step the parameters a rank holds (bytes), how evenly work is spread, and the tokens of each expert.
+        """
+        ledgers = self.mesh.everyone(self.mesh.ledger.close())
+        tables: dict[str, dict[str, float]] = {}
+        for name in ledgers[0]:
+            combine = sum if name == "bytes" else max
+            keys = {key: None for ledger in ledgers for key in ledger[name]}
+            tables[name] = {
+                key: combine(ledger[name].get(key, 0.0) for ledger in ledgers) for key in keys
+            }
+        held = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        return tables | {
+            "parameters": max(self.mesh.everyone(held)),
+            "imbalance": share.imbalance,
+            "expert_imbalance": imbalance(self.plans),
+            "tokens": [plan.moves.tokens.sum(axis=0).tolist() for plan in self.plans],
+        }
 
     def _plan(self, elements: NDArray[np.int64], one_table: bool) -> None:
         known = elements[:, self.model.config.atomic_numbers]

@@ -1,28 +1,49 @@
-"""What a step sent and waited for, phase by phase."""
+"""What a step takes, phase by phase: time, waiting, bytes sent, memory, and weights that are whole."""
 
 from __future__ import annotations
 
+import resource
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 PHASES = ("energy", "forces", "backward_forces", "backward_energy", "update")
 """Energies forward, forces (first backward), backward of the forces, backward of the energies; then the optimiser."""
 
+BETWEEN = "between"
+"""Steps: batches, checkpoints, validation."""
 
-@dataclass
+Table = dict[str, float]
+
+
 class Ledger:
-    """Bytes this rank sent to others and seconds it waited for them, by phase and by what was sent."""
+    """Of one rank. Amounts are by phase, or by "phase/what was sent"."""
 
-    phase: str = PHASES[0]
-    bytes: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
-    seconds: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
+    def __init__(self) -> None:
+        self._restored: list[tuple[StorageWeakRef, int]] = []
+        self._empty()
+        self._enter(BETWEEN)
+
+    @property
+    def phase(self) -> str:
+        """What the rank is at; setting it ends the phase before."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, name: str) -> None:
+        if name != self._phase:
+            self._leave()
+            self._enter(name)
 
     def sent(self, what: str, count: int) -> None:
-        """Add ``count`` bytes of ``what``."""
-        self.bytes[self.phase, what] += count
+        """Add ``count`` bytes of ``what`` that left for other ranks."""
+        self._bytes[f"{self._phase}/{what}"] += count
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
@@ -31,15 +52,57 @@ class Ledger:
         try:
             yield
         finally:
-            self.seconds[self.phase, what] += time.perf_counter() - begin
+            self._waited[f"{self._phase}/{what}"] += time.perf_counter() - begin
 
-    def close(self) -> dict[str, dict[str, float]]:
-        """``bytes`` and ``waited`` (s) as "phase/what" → amount; the ledger is empty afterwards, in the first phase."""
-        rows = {
-            "bytes": {"/".join(key): float(value) for key, value in self.bytes.items()},
-            "waited": {"/".join(key): round(value, 6) for key, value in self.seconds.items()},
-        }
-        self.bytes.clear()
-        self.seconds.clear()
-        self.phase = PHASES[0]
-        return rows
+    def restored(self, whole: Tensor) -> None:
+        """A weight that is whole for as long as something refers to it."""
+        storage = whole.untyped_storage()
+        self._restored.append((StorageWeakRef(storage), storage.nbytes()))
+        self._note_restored()
+
+    def close(self) -> dict[str, Table]:
+        """Since the last call: ``seconds``, ``waited`` (s), ``bytes`` sent, ``memory`` (peak of the process) and
+        ``restored`` (peak of whole weights), both bytes.
+        """
+        self._leave()
+        tables = {
+            "seconds": self._seconds, "waited": self._waited, "bytes": self._bytes,
+            "memory": self._memory, "restored": self._whole,
+        }  # fmt: skip
+        self._empty()
+        self._enter(self._phase)
+        return {name: dict(table) for name, table in tables.items()}
+
+    def _empty(self) -> None:
+        self._seconds: Table = defaultdict(float)
+        self._waited: Table = defaultdict(float)
+        self._bytes: Table = defaultdict(float)
+        self._memory: Table = defaultdict(float)
+        self._whole: Table = defaultdict(float)
+
+    def _enter(self, name: str) -> None:
+        self._phase, self._since = name, time.perf_counter()
+        self._note_restored()
+
+    def _leave(self) -> None:
+        self._seconds[self._phase] += time.perf_counter() - self._since
+        self._memory[self._phase] = max(self._memory[self._phase], _peak_memory())
+
+    def _note_restored(self) -> None:
+        self._restored = [entry for entry in self._restored if not entry[0].expired()]
+        whole = sum(size for _, size in self._restored)
+        self._whole[self._phase] = max(self._whole[self._phase], whole)
+
+
+def _peak_memory() -> float:
+    """Bytes, the largest since the last call where the system can tell, else since the process began."""
+    if torch.cuda.is_initialized():
+        peak = torch.cuda.max_memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        return float(peak)
+    try:
+        status = Path("/proc/self/status").read_text()
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return 1024.0 * float(status.split("VmHWM:")[1].split()[0])

@@ -143,7 +143,9 @@ class _Restored(torch.autograd.Function):
         gradients: Gradients,
     ) -> Tensor:
         ctx.source, ctx.weights, ctx.gradients = source, weights, gradients
-        return pending.wait()
+        whole = pending.wait()
+        pending.group.ledger.restored(whole)
+        return whole
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, ...]:
