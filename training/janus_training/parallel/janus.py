@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -56,6 +56,7 @@ class Janus:
         self.plans: list[ExpertPlan] = []
         sharded: set[str] = set()
         self._reduction = Gradients(mesh, config.overlap)
+        self._whole = _bytes(model.blocks.parameters())
         if mesh.unit.size > 1:
             half = config.compress_experts == "fp16"
             weights = shard(model, mesh, config.shard_parameters, config.shard_experts, half)
@@ -127,7 +128,7 @@ class Janus:
             tables[name] = {
                 key: combine(ledger[name].get(key, 0.0) for ledger in ledgers) for key in keys
             }
-        held = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        held = _bytes(self.model.parameters())
         return tables | {
             "parameters": max(self.mesh.everyone(held)),
             "imbalance": share.imbalance,
@@ -147,9 +148,9 @@ class Janus:
             return np.full(len(sizes), divide)
         if self._memory is None:
             return np.zeros(len(sizes), dtype=bool)
-        return self._bytes(sizes[:, 1]) > self._memory * 1e9
+        return self._activations(sizes[:, 1]) > self._memory * 1e9
 
-    def _bytes(self, slots: Any) -> Any:
+    def _activations(self, slots: Any) -> Any:
         return training_bytes(self.model, slots)
 
     def _policies(self, neighbours: Sequence[Tensor]) -> list[BlockPolicy]:
@@ -157,9 +158,15 @@ class Janus:
         recompute = config.recompute
         if recompute == "auto":
             slots = sum(table.numel() for table in neighbours)
-            recompute = self._memory is not None and self._bytes(slots) > self._memory * 1e9
-        regather = config.regather is True
+            recompute = self._memory is not None and self._activations(slots) > self._memory * 1e9
+        regather = config.regather
+        if regather == "auto":
+            regather = self._memory is not None and self._whole > self._memory * 1e9
         return [BlockPolicy(recompute or regather, regather)] * self.model.num_blocks
+
+
+def _bytes(parameters: Iterable[Tensor]) -> int:
+    return sum(p.numel() * p.element_size() for p in parameters)
 
 
 def _whole(found: Prediction, halo: Halo, unit: Group) -> Prediction:
