@@ -23,7 +23,7 @@ from janus_training.parallel.gradients import Buckets, clip_to_norm
 from janus_training.parallel.graph import Halo
 from janus_training.parallel.ledger import PHASES
 from janus_training.parallel.mesh import Group, Mesh
-from janus_training.parallel.sharding import Gradients, Restorer, shard
+from janus_training.parallel.sharding import BlockWeights, Gradients, Restorer, shard
 from janus_training.parallel.share import Share
 
 
@@ -54,6 +54,7 @@ class Janus:
         self._blocks: BlockwiseDerivatives | None = None
         self.rows: dict[str, tuple[int, int]] = {}
         self.plans: list[ExpertPlan] = []
+        self._sharded: list[BlockWeights] = []
         sharded: set[str] = set()
         self._reduction = Gradients(mesh, config.overlap)
         self._whole = _bytes(model.blocks.parameters())
@@ -62,6 +63,7 @@ class Janus:
             weights = shard(model, mesh, config.shard_parameters, config.shard_experts, half)
             restorer = Restorer(weights, self._reduction, config.overlap)
             self._blocks = BlockwiseDerivatives(model, weights, restorer, mesh.ledger)
+            self._sharded = weights
             for index, block in enumerate(weights):
                 sharded.update(f"blocks.{index}.{name}" for name in block.sharded)
                 self.plans += block.plans
@@ -104,7 +106,7 @@ class Janus:
         """Gradients of the sum of all ranks' losses, each where its parameter is held."""
         self.mesh.ledger.phase = PHASES[2]
         loss.backward()
-        self._reduction.finish()
+        self._reduction.finish(self._sharded)
         self._buckets.finish()
         # Where shards travel together, one that nothing in the batch uses has gradient zero: so it has everywhere.
         for parameter in self.model.blocks.parameters():
