@@ -33,7 +33,7 @@ def recipe(data: Path, steps: int) -> dict[str, Any]:
     return {
         "model": {
             "preset": "small", "width": 64, "edge_width": 32, "message_hidden": 48, "feature_hidden": 96,
-            "num_experts": 8, "top_k": 2, "line_blocks": 0,
+            "num_message_experts": 8, "num_feature_experts": 8, "top_k": 2, "line_blocks": 0,
         },
         "data": {"root": str(data.resolve()), "sets": sets},
         "batch": {"structures": 16},

@@ -51,8 +51,8 @@ def recipe(folder: Path, blocks: int, width: int, steps: int) -> dict[str, Any]:
     return {
         "model": {
             "preset": "small", "blocks": blocks, "width": width, "edge_width": width // 2,
-            "message_hidden": width, "feature_hidden": 2 * width, "num_experts": 16, "top_k": 2,
-            "line_blocks": 0,
+            "message_hidden": width, "feature_hidden": 2 * width, "top_k": 2, "line_blocks": 0,
+            "num_message_experts": 16, "num_feature_experts": 16,
         },
         "data": {"root": str(folder.resolve()), "sets": [{"path": "alloys.extxyz", "task": "emt"}]},
         "batch": {"structures": 8},

@@ -29,7 +29,7 @@ LOSS = LossConfig(
     stress=TermConfig(weight=3.0, form="l2"),
 )
 WEIGHTS = {"energy": 1.0, "forces": 2.0, "stress": 3.0, "magmoms": 0.0}
-DENSE = {"num_experts": 0, "top_k": 0}
+DENSE = {"num_message_experts": 0, "num_feature_experts": 0}
 
 
 def frames() -> list[Frame]:
