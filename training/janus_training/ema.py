@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Shadow of a model's parameters, by name. The decay grows from 0 to its value over the first steps."""
+    """Shadow of a model's parameters, by name. The decay grows from 0 to its value over the first steps.
+
+    With a decay of 0 there is no shadow: the average is the model.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -22,6 +25,8 @@ class Ema:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move towards the present weights; ``step`` counts from 0."""
+        if not self.shadow:
+            return
         weight = 1.0 - min(self.decay, (1.0 + step) / (10.0 + step))
         torch._foreach_lerp_(list(self.shadow.values()), list(self._parameters.values()), weight)
 
