@@ -144,7 +144,8 @@ class _Restored(torch.autograd.Function):
     ) -> Tensor:
         ctx.source, ctx.weights, ctx.gradients = source, weights, gradients
         whole = pending.wait()
-        pending.group.ledger.restored(whole)
+        if pending.works:
+            pending.group.ledger.restored(whole)
         return whole
 
     @staticmethod
