@@ -42,18 +42,26 @@ class RecomputingDerivatives:
             rows = model.finish(atoms.requires_grad_(), inputs.species, inputs.graph, inputs.task)
             (back,) = torch.autograd.grad(rows.sum(), atoms, create_graph=training)
         found = _backwards(taken, back)
-        pairs = [
-            (tensor, gradient)
-            for tensor, gradient in zip(started, found, strict=True)
-            if gradient is not None and tensor.requires_grad
-        ]
-        gradients = torch.autograd.grad(
-            [tensor for tensor, _ in pairs],
-            inputs.vectors,
-            [gradient for _, gradient in pairs],
-            create_graph=training,
-        )
-        return Derivatives(rows, atoms, list(gradients))
+        gradients = by_vectors(started, found, inputs.vectors)
+        return Derivatives(rows, atoms, gradients)
+
+
+def by_vectors(
+    started: list[Tensor], gradients: list[Tensor | None], vectors: list[Tensor]
+) -> list[Tensor]:
+    """Gradients by what the blocks start from → by the edge vectors it was made of."""
+    pairs = [
+        (tensor, gradient)
+        for tensor, gradient in zip(started, gradients, strict=True)
+        if gradient is not None and tensor.requires_grad
+    ]
+    found = torch.autograd.grad(
+        [tensor for tensor, _ in pairs],
+        vectors,
+        [gradient for _, gradient in pairs],
+        create_graph=torch.is_grad_enabled(),
+    )
+    return list(found)
 
 
 def activations(model: MatRISMoE | torch.jit.ScriptModule, slots: int) -> int:
@@ -112,9 +120,9 @@ def _backwards(taken: list[list[_Step]], atoms: Tensor | None) -> list[Tensor | 
         atoms = None
         for place, step in enumerate(steps):
             own, edges[place], *shared = step.backward(given[place], edges[place])
-            atoms = _plus(atoms, own)
+            atoms = plus(atoms, own)
             sums = context[place] or [None] * len(shared)
-            context[place] = [_plus(a, b) for a, b in zip(sums, shared, strict=True)]
+            context[place] = [plus(a, b) for a, b in zip(sums, shared, strict=True)]
     return [atoms, *edges, *(gradient for shared in context for gradient in shared)]
 
 
@@ -152,7 +160,7 @@ def _firsts(edges: list[Tensor]) -> list[int]:
     return [0, *accumulate(len(features) for features in edges[:-1])]
 
 
-def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+def plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     """Sum of gradients of which None is zero."""
     if a is None or b is None:
         return b if a is None else a

@@ -18,6 +18,7 @@ from torch.func import functional_call
 from janus_md.model import MatRISMoE
 from janus_md.model.engine import Derivatives, Inputs
 from janus_md.model.matris import own_atoms
+from janus_md.model.recompute import by_vectors, plus
 from janus_md.ops.recomputed import Function, Pullback, recomputed
 from janus_training.parallel.ledger import PHASES, Ledger
 from janus_training.parallel.sharding import BlockWeights, Restorer
@@ -87,18 +88,7 @@ class BlockwiseDerivatives:
                 self._ledger.phase = PHASES[1]
             (back,) = torch.autograd.grad(rows.sum(), own, create_graph=training)
         found = _backwards(steps, halos, back, len(edges))
-        pairs = [
-            (tensor, gradient)
-            for tensor, gradient in zip(started, found, strict=True)
-            if gradient is not None and tensor.requires_grad
-        ]
-        gradients = torch.autograd.grad(
-            [tensor for tensor, _ in pairs],
-            inputs.vectors,
-            [gradient for _, gradient in pairs],
-            create_graph=training,
-        )
-        return Derivatives(rows, own, list(gradients))
+        return Derivatives(rows, own, by_vectors(started, found, inputs.vectors))
 
     def _order(self, training: bool) -> list[int]:
         """Blocks in the order in which their weights are restored."""
@@ -123,34 +113,8 @@ class BlockwiseDerivatives:
         return kind(function, tensors, list(held.values()), wanted)
 
 
-class _Recomputed:
-    """One block that keeps its inputs only."""
-
-    def __init__(
-        self,
-        function: Function,
-        tensors: list[Tensor],
-        parameters: list[Tensor],
-        wanted: list[bool],
-    ) -> None:
-        self._function = function
-        self._inputs = [*tensors, *parameters]
-        self._wanted = (*wanted, *[False] * len(parameters))
-        self._tensors = len(tensors)
-
-    def forward(self) -> list[Tensor]:
-        """New atoms and edges."""
-        return list(recomputed(self._function, *self._inputs))  # type: ignore[arg-type]
-
-    def backward(self, gradients: list[Tensor | None]) -> list[Tensor | None]:
-        """Gradients of the results → of the tensors; None for zero."""
-        pullback = Pullback(self._function, self._wanted)
-        found = iter(recomputed(pullback, *self._inputs, *gradients))
-        return [next(found) if wanted else None for wanted in self._wanted[: self._tensors]]
-
-
-class _Kept:
-    """One block that keeps everything its derivatives need."""
+class _Step:
+    """One block, as a function of tensors and of parameters, and which of the tensors' gradients are wanted."""
 
     def __init__(
         self,
@@ -160,35 +124,50 @@ class _Kept:
         wanted: list[bool],
     ) -> None:
         self._function, self._parameters = function, parameters
-        # Aliases: one tensor may be made from another, and partial derivatives are wanted.
-        with torch.enable_grad():
-            self._tensors = [tensor.view_as(tensor) for tensor in tensors]
-        self._wanted = [
-            want and t.requires_grad for want, t in zip(wanted, self._tensors, strict=True)
-        ]
-        self._results: list[Tensor] = []
+        self._tensors, self._wanted = tensors, wanted
+
+
+class _Recomputed(_Step):
+    """One that keeps its inputs only."""
+
+    def forward(self) -> list[Tensor]:
+        """New atoms and edges."""
+        return list(recomputed(self._function, *self._tensors, *self._parameters))  # type: ignore[arg-type]
+
+    def backward(self, gradients: list[Tensor | None]) -> list[Tensor | None]:
+        """Gradients of the results → of the tensors; None for zero."""
+        pullback = Pullback(self._function, (*self._wanted, *[False] * len(self._parameters)))
+        found = iter(recomputed(pullback, *self._tensors, *self._parameters, *gradients))
+        return [next(found) if wanted else None for wanted in self._wanted]
+
+
+class _Kept(_Step):
+    """One that keeps everything its derivatives need."""
 
     def forward(self) -> list[Tensor]:
         """New atoms and edges."""
         with torch.enable_grad():
+            # Aliases: one tensor may be made from another, and partial derivatives are wanted.
+            self._tensors = [tensor.view_as(tensor) for tensor in self._tensors]
             found = self._function(*self._tensors, *self._parameters)
         self._results = [result for result in found if result is not None]
         return list(self._results)
 
     def backward(self, gradients: list[Tensor | None]) -> list[Tensor | None]:
         """Gradients of the results → of the tensors; None for zero."""
+        chosen = [w and t.requires_grad for w, t in zip(self._wanted, self._tensors, strict=True)]
         pairs = [(r, g) for r, g in zip(self._results, gradients, strict=True) if g is not None]
         found = iter(
             torch.autograd.grad(
                 [result for result, _ in pairs],
-                [t for t, wanted in zip(self._tensors, self._wanted, strict=True) if wanted],
+                [t for t, wanted in zip(self._tensors, chosen, strict=True) if wanted],
                 [gradient for _, gradient in pairs],
                 create_graph=torch.is_grad_enabled(),
                 allow_unused=True,
             )
         )
         self._results = []
-        return [next(found) if wanted else None for wanted in self._wanted]
+        return [next(found) if wanted else None for wanted in chosen]
 
 
 def _block(
@@ -236,7 +215,7 @@ def _backwards(
         found = steps.pop().backward([atoms, *edges])
         atoms, edges = found[0], found[1 : 1 + buckets]
         more = found[1 + buckets :]
-        shared = [_plus(a, b) for a, b in zip(shared or [None] * len(more), more, strict=True)]
+        shared = [plus(a, b) for a, b in zip(shared or [None] * len(more), more, strict=True)]
         if halos and steps:
             own, everyone = halos.pop()
             given = torch.zeros_like(everyone) if atoms is None else atoms
@@ -259,10 +238,3 @@ class _Marked(torch.autograd.Function):
         if not torch.is_grad_enabled():
             ctx.ledger.phase = PHASES[3]
         return g, None
-
-
-def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    """Sum of gradients of which None is zero."""
-    if a is None or b is None:
-        return b if a is None else a
-    return a + b
