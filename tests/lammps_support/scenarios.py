@@ -70,6 +70,10 @@ class Scenario:
     def order(self) -> list[str]:
         return list(self.types or type_order(self.atoms))
 
+    def periodicity(self) -> str:
+        made_here = not isinstance(self.atoms, ase.Atoms)
+        return self.boundary or ("p p p" if made_here else boundary_of(self.atoms))
+
     def made(self, name: str, folder: Path) -> list[str]:
         """Commands that make box and atoms."""
         if not isinstance(self.atoms, ase.Atoms):
@@ -88,10 +92,13 @@ class Scenario:
             f"log {name}.log",
             f"units {self.units}",
             f"atom_style {self.style}",
-            f"boundary {self.boundary or boundary_of(self.atoms)}",
+            f"boundary {self.periodicity()}",
             *self.before,
             *self.made(name, folder),
-            *(self.pair or janus_pair(model, self.order)),
+            *(
+                line.replace("MODEL", str(model))
+                for line in self.pair or janus_pair(model, self.order)
+            ),
             *(line.replace("NAME", name).replace("MODEL", str(model)) for line in commands),
         ]
 
