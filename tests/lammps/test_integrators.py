@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lammps_support.runs import Outcome, assert_agrees, in_ase
-from lammps_support.scenarios import NVE, RANKS, Results, Scenario, run_scenarios, thermo
+from lammps_support.scenarios import NVE, RANKS, REPORTED, Results, Scenario, run_scenarios, thermo
 from lammps_support.structures import crystal, ethanol, salt, slab, tilted
 
 HEATED = [*NVE[:-1]]
@@ -42,6 +42,19 @@ SCENARIOS = {
     "balance": Scenario(slab(), [*NVE, "balance 1.0 shift xy 10 1.0", "run 4"]),
     "fix-balance": Scenario(
         slab(), [*NVE, "comm_style tiled", "fix even all balance 4 1.0 rcb", "run 8"]
+    ),
+    "rerun": Scenario(
+        tilted(),
+        [
+            *NVE,
+            "dump frames all custom 4 NAME.frames id type x y z",
+            "dump_modify frames sort id format float %.17g",
+            "run 8",
+            "undump frames",
+            "unfix motion",
+            REPORTED,
+            "rerun NAME.frames dump x y z",
+        ],
     ),
     "sorted": Scenario(salt(), ["atom_modify sort 2 3.0", *NVE, "run 8"]),
     "excluded": Scenario(
