@@ -30,22 +30,20 @@ std::optional<NotFinite> worst(const Evaluation &evaluation, const NeighbourTabl
 
 }  // namespace
 
-std::optional<NotFinite> find_not_finite(const Evaluation &evaluation, const NeighbourTables &tables, MPI_Comm world,
-                                         bool &anywhere) {
+std::optional<NotFinite> find_not_finite(const Evaluation &evaluation, const NeighbourTables &tables, MPI_Comm world) {
   const auto found = finite(evaluation) ? std::nullopt : worst(evaluation, tables);
+  int rank = 0;
+  int ranks = 1;
+  MPI_Comm_rank(world, &rank);
+  MPI_Comm_size(world, &ranks);
   struct {
     double distance;
     int rank;
-  } own{}, least{};
-  int ranks = 1;
-  MPI_Comm_rank(world, &own.rank);
-  MPI_Comm_size(world, &ranks);
-  const int rank = own.rank;
-  own.distance = found ? found->distance : std::numeric_limits<double>::infinity();
-  if (!found) own.rank = ranks;
+  } own{std::numeric_limits<double>::infinity(), ranks}, least{};
+  if (found) own = {found->distance, rank};
   MPI_Allreduce(&own, &least, 1, MPI_DOUBLE_INT, MPI_MINLOC, world);
-  anywhere = least.rank < ranks;
-  return least.rank == rank ? found : std::nullopt;
+  if (least.rank == ranks) return std::nullopt;
+  return NotFinite{least.rank == rank ? found->atom : -1, least.distance};
 }
 
 }  // namespace janus

@@ -12,12 +12,11 @@ namespace janus {
 
 // An atom with such values. They spread to its neighbours, so the one with the nearest neighbour is the likely cause.
 struct NotFinite {
-  int atom;         // LAMMPS's index, on the rank that has it
+  int atom;         // LAMMPS's index on the rank that has it, -1 on the others
   double distance;  // Å, to its nearest neighbour; infinite without one
 };
 
-// On one rank only if any rank has such values (collective).
-std::optional<NotFinite> find_not_finite(const Evaluation &evaluation, const NeighbourTables &tables, MPI_Comm world,
-                                         bool &anywhere);
+// The same answer on every rank but for the atom (collective).
+std::optional<NotFinite> find_not_finite(const Evaluation &evaluation, const NeighbourTables &tables, MPI_Comm world);
 
 }  // namespace janus

@@ -79,7 +79,7 @@ void PairJanus::coeff(int narg, char **arg) {
 void PairJanus::load(const std::vector<std::string> &paths, const std::vector<std::string> &symbols) {
   std::vector<std::unique_ptr<janus::Potential>> loaded;
   const auto device = janus::choose_device(error, options_.device, world);
-  profile_.wait_for_gpu(options_.profile && device.is_cuda());
+  if (options_.profile && device.is_cuda()) profile_.wait_for_gpu(device.index());
   for (const auto &path : paths) {
     const std::string bytes = janus::read_on_first_rank(error, world, path);
     janus::agree(error, world, [&] {
@@ -210,11 +210,10 @@ janus::Evaluation PairJanus::evaluate(janus::Potential &potential, const janus::
 
 void PairJanus::check_finite(const janus::Potential &potential, const janus::Evaluation &evaluation,
                              const janus::NeighbourTables &tables) {
-  bool anywhere = false;
-  const auto found = janus::find_not_finite(evaluation, tables, world, anywhere);
-  if (!anywhere) return;
+  const auto found = janus::find_not_finite(evaluation, tables, world);
+  if (!found) return;
   janus::agree(error, world, [&] {
-    if (!found) return;
+    if (found->atom < 0) return;
     const std::string nearest = std::isfinite(found->distance)
                                     ? fmt::format("its nearest neighbour {:.3g} Å away", found->distance)
                                     : "no neighbour";

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 namespace janus {
 namespace {
@@ -14,7 +15,7 @@ constexpr std::array<const char *, Profile::num_parts> kPartNames = {"",        
 }  // namespace
 
 Profile::Part Profile::enter(Part part) {
-  if (wait_for_gpu_) torch::cuda::synchronize();
+  if (gpu_) torch::cuda::synchronize(*gpu_);
   const auto now = Clock::now();
   seconds_[part_] += std::chrono::duration<double>(now - since_).count();
   since_ = now;

@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace janus {
@@ -28,7 +29,7 @@ class Profile {
   };
 
   // A GPU works on while the host goes on, so parts are only told apart if the host waits at their ends.
-  void wait_for_gpu(bool wait) { wait_for_gpu_ = wait; }
+  void wait_for_gpu(std::optional<int> number) { gpu_ = number; }
 
   void restart();
   void count_step() { ++steps_; }
@@ -47,7 +48,7 @@ class Profile {
   Clock::time_point since_ = Clock::now();
   int64_t steps_ = 0;
   int64_t bytes_ = 0;
-  bool wait_for_gpu_ = false;
+  std::optional<int> gpu_;
 };
 
 }  // namespace janus
