@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from runs import Rows, deep, trained
 
-FOUR = {"unit": 4, "shard_graphs": "auto", "regather": True}
+FOUR = {"unit": 4, "shard_graphs": "auto", "recompute": False}
 LAYOUTS: dict[str, tuple[int, dict[str, Any]]] = {
     "1 process": (1, {}),
     "4 ranks, all sharded": (4, FOUR),
@@ -32,18 +32,18 @@ def recipe(data: Path, steps: int) -> dict[str, Any]:
     ]
     return {
         "model": {
-            "preset": "small", "width": 64, "edge_width": 32, "message_hidden": 48, "feature_hidden": 96,
+            "preset": "small", "blocks": 2, "width": 48, "edge_width": 24, "message_hidden": 32, "feature_hidden": 64,
             "num_message_experts": 8, "num_feature_experts": 8, "top_k": 2, "line_blocks": 0,
         },
         "data": {"root": str(data.resolve()), "sets": sets},
-        "batch": {"structures": 16},
+        "batch": {"structures": 8},
         "loss": {
             "energy": {"weight": {"start": 0.1, "end": 1.0}},
             "forces": {"weight": 10.0, "form": "huber", "delta": 0.1},
         },
         "optimiser": {"lr": 0.004},
-        # Beyond a quarter of a gigabyte a graph is divided.
-        "train": {"steps": steps, "validate_every": 100_000, "threads": 1, "log_every": 1, "memory": 0.25},
+        # Beyond a tenth of a gigabyte a graph is divided.
+        "train": {"steps": steps, "validate_every": 100_000, "threads": 1, "log_every": 1, "memory": 0.1},
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""LAMMPS data files and input lines for ASE structures.
+"""LAMMPS data files and input lines for ASE and pymatgen structures.
 
 Types are numbered in the order of ``type_order``, and the same order goes into ``pair_coeff``, so
 that the two cannot disagree.
@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import ase
 from ase.data import atomic_masses, atomic_numbers
 from ase.io.lammpsdata import write_lammps_data
 
 from janus_md.errors import UserError
+from janus_md.lammps.model_facts import ModelFacts, model_facts
+
+if TYPE_CHECKING:
+    from pymatgen.core import Molecule, Structure
+
+    AnyStructure: TypeAlias = ase.Atoms | Structure | Molecule
+
+Models: TypeAlias = str | Path | Sequence[str | Path]
+"""One exported file, or those of an ensemble."""
 
 ROOM = 10.0
 """Å left free around atoms in directions that are not periodic."""
@@ -30,9 +40,12 @@ def boundary(atoms: ase.Atoms) -> str:
 
 
 def write_data(
-    atoms: ase.Atoms, path: str | Path, types: Sequence[str] | None = None, units: str = "metal"
+    structure: AnyStructure,
+    path: str | Path,
+    types: Sequence[str] | None = None,
+    units: str = "metal",
 ) -> list[str]:
-    """Write a LAMMPS data file (``atom_style atomic``), masses included.
+    """Write a LAMMPS data file (``atom_style atomic``), masses and any velocities included.
 
     Directions that are not periodic get a box around the atoms; a cell that LAMMPS cannot hold as it is
     (not lower triangular) is rotated, as ASE does.
@@ -44,8 +57,9 @@ def write_data(
         The element of each type, for ``pair_coeff``.
 
     Raises:
-        UserError: an element of ``atoms`` is not among ``types``.
+        UserError: an element of the structure is not among ``types``, or it has partly occupied sites.
     """
+    atoms = as_atoms(structure)
     order = list(types) if types is not None else type_order(atoms)
     missing = sorted(set(atoms.symbols) - set(order))
     if missing:
@@ -60,49 +74,64 @@ def write_data(
         masses=True,
         units=units,
         atom_style="atomic",
-        velocities=False,
+        velocities=bool(atoms.has("momenta")),
     )
     return order
 
 
 def input_lines(
-    atoms: ase.Atoms,
+    structure: AnyStructure,
     data: str | Path,
-    model: str | Path,
+    model: Models,
     types: Sequence[str] | None = None,
     style: str = "",
     units: str = "metal",
 ) -> list[str]:
-    """The input lines that set up ``atoms`` (in the data file ``data``) with the exported ``model``.
+    """The input lines that set up a structure (in the data file ``data``) with the exported ``model``.
 
-    ``style`` holds arguments of ``pair_style janus``, e.g. ``"task omat"``.
+    Several models are an ensemble: the first moves the atoms. ``style`` holds arguments of ``pair_style janus``,
+    e.g. ``"task omat"``.
     """
+    atoms = as_atoms(structure)
     order = list(types) if types is not None else type_order(atoms)
+    files = " ".join(str(path) for path in _several(model))
     return [
         f"units {units}",
         "atom_style atomic",
         f"boundary {boundary(atoms)}",
         f"read_data {data}",
         f"pair_style janus {style}".rstrip(),
-        f"pair_coeff * * {model} {' '.join(order)}",
+        f"pair_coeff * * {files} {' '.join(order)}",
     ]
 
 
 def write_input(
-    atoms: ase.Atoms,
+    structure: AnyStructure,
     folder: str | Path,
-    model: str | Path,
+    model: Models,
     commands: Sequence[str],
     types: Sequence[str] | None = None,
     style: str = "",
     units: str = "metal",
 ) -> Path:
-    """Write ``data.lmp`` and ``in.lmp`` into ``folder``: the set-up, then ``commands``. Returns the input file."""
+    """Write ``data.lmp`` and ``in.lmp`` into ``folder``: the set-up, then ``commands``. Returns the input file.
+
+    Charge and spin in ``atoms.info`` go into ``pair_style`` where the model uses them and ``style`` does not.
+
+    Raises:
+        UserError: a model file is missing or damaged, or a model lacks an element of the structure.
+    """
+    atoms = as_atoms(structure)
+    models = [model_facts(path) for path in _several(model)]
+    for facts in models:
+        _check_elements(atoms, facts)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     order = write_data(atoms, folder / "data.lmp", types, units)
     path = folder / "in.lmp"
-    lines = input_lines(atoms, "data.lmp", Path(model).resolve(), order, style, units)
+    files = [facts.path.resolve() for facts in models]
+    whole_style = " ".join([style, *_electrons(atoms, models[0], style)]).strip()
+    lines = input_lines(atoms, "data.lmp", files, order, whole_style, units)
     path.write_text("\n".join([*lines, *commands]) + "\n")
     return path
 
@@ -110,6 +139,36 @@ def write_input(
 def masses(types: Sequence[str]) -> list[float]:
     """Mass of each type, g/mol."""
     return [float(atomic_masses[atomic_numbers[symbol]]) for symbol in types]
+
+
+def as_atoms(structure: AnyStructure) -> ase.Atoms:
+    """ASE atoms as they are; a pymatgen ``Structure`` or ``Molecule`` as ASE atoms."""
+    if isinstance(structure, ase.Atoms):
+        return structure
+    from janus_md.io.pymatgen import atoms_from_pymatgen
+
+    return atoms_from_pymatgen(structure)
+
+
+def _several(model: Models) -> list[str | Path]:
+    return [model] if isinstance(model, str | Path) else list(model)
+
+
+def _check_elements(atoms: ase.Atoms, model: ModelFacts) -> None:
+    missing = [symbol for symbol in type_order(atoms) if symbol not in model.elements]
+    if missing:
+        raise UserError(
+            f"{model.path} does not know {' '.join(missing)}: it was made for {' '.join(model.elements)}"
+        )
+
+
+def _electrons(atoms: ase.Atoms, model: ModelFacts, style: str) -> list[str]:
+    used = {"charge": model.uses_charge, "spin": model.uses_spin}
+    return [
+        f"{name} {float(atoms.info[name]):g}"
+        for name, wanted in used.items()
+        if wanted and name in atoms.info and name not in style.split()
+    ]
 
 
 def _boxed(atoms: ase.Atoms) -> ase.Atoms:

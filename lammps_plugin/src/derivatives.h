@@ -4,6 +4,9 @@
 #include "halo.h"
 #include "model.h"
 #include "neighbour_tables.h"
+#include "profile.h"
+
+#include <optional>
 
 namespace janus {
 
@@ -12,7 +15,18 @@ struct Evaluation {
   std::vector<torch::Tensor> gradients;  // eV/Å, float64 on the CPU, [n_b, K_b, 3] each
 };
 
-// Collective: every rank enters the same exchanges, also one without atoms.
-Evaluation evaluate(Model &model, const NeighbourTables &tables, Halo &halo, const SystemState &state);
+// What an evaluation works on.
+struct Problem {
+  Model &model;
+  const NeighbourTables &tables;
+  const SystemState &state;
+  Halo &halo;
+  Profile &profile;
+};
+
+// Collective: every rank enters the same exchanges, also one without atoms. Keeps everything for the backward pass
+// where that is little, and one bucket at a time where it is much or `chunk`, the largest number of atoms in a bucket,
+// was chosen.
+Evaluation evaluate(const Problem &problem, std::optional<int> chunk);
 
 }  // namespace janus

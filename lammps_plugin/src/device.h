@@ -6,10 +6,15 @@
 #include <mpi.h>
 #include <torch/script.h>
 
+namespace LAMMPS_NS {
+class Error;
+}
+
 namespace janus {
 
-// The CPU, or the GPU with the number of this rank among those of its node (collective).
-torch::Device choose_device(Options::Device wanted, MPI_Comm world);
+// The CPU, or the GPU with the number of this rank among those of its node, round and round (collective). A warning
+// tells where ranks share a GPU.
+torch::Device choose_device(LAMMPS_NS::Error *error, Options::Device wanted, MPI_Comm world);
 
 // While it lives, libtorch uses `count` threads on the CPU; then again as many as before,
 // for LAMMPS may share the process with a Python program that uses torch.

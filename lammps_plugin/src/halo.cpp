@@ -28,7 +28,7 @@ torch::Tensor indices(const std::vector<int> &atoms, int64_t begin, int64_t end)
 }  // namespace
 
 Halo::Halo(const NeighbourTables &tables, int num_atoms, int64_t width, torch::ScalarType dtype,
-           std::function<void()> to_ghosts, std::function<void()> to_owners)
+           Communication to_ghosts, Communication to_owners, Profile &profile)
     : owned_(indices(tables.atoms, 0, tables.num_owned)),
       ghosts_(indices(tables.atoms, tables.num_owned, static_cast<int64_t>(tables.atoms.size()))),
       buffer_(torch::zeros({num_atoms, width}, dtype)),
@@ -36,7 +36,8 @@ Halo::Halo(const NeighbourTables &tables, int num_atoms, int64_t width, torch::S
       row_bytes_(width * c10::elementSize(dtype)),
       doubles_(doubles_per_atom(width, dtype)),
       to_ghosts_(std::move(to_ghosts)),
-      to_owners_(std::move(to_owners)) {}
+      to_owners_(std::move(to_owners)),
+      profile_(profile) {}
 
 torch::Tensor Halo::extend(const torch::Tensor &owned) {
   return Extend::apply(owned, reinterpret_cast<int64_t>(this));
@@ -44,15 +45,17 @@ torch::Tensor Halo::extend(const torch::Tensor &owned) {
 
 // Copies to and from the CPU wait for the device, so MPI never sees unfinished work.
 torch::Tensor Halo::forward(const torch::Tensor &owned) {
+  const Profile::Section section(profile_, Profile::exchange);
   buffer_.index_copy_(0, owned_, owned.detach().to(torch::kCPU));
-  to_ghosts_();
+  to_ghosts_(static_cast<int>(doubles_));
   return torch::cat({owned, buffer_.index_select(0, ghosts_).to(owned.device())});
 }
 
 torch::Tensor Halo::backward(const torch::Tensor &all) {
+  const Profile::Section section(profile_, Profile::exchange);
   buffer_.zero_();
   buffer_.index_copy_(0, ghosts_, all.slice(0, owned_.size(0)).to(torch::kCPU));
-  to_owners_();
+  to_owners_(static_cast<int>(doubles_));
   return all.slice(0, 0, owned_.size(0)) + buffer_.index_select(0, owned_).to(all.device());
 }
 
@@ -60,18 +63,24 @@ int Halo::doubles_per_atom(int64_t width, torch::ScalarType dtype) {
   return static_cast<int>((width * c10::elementSize(dtype) + sizeof(double) - 1) / sizeof(double));
 }
 
-int Halo::pack(int count, const int *atoms, double *buffer) const {
+int Halo::sent(int count) {
+  const auto doubles = count * doubles_;
+  profile_.count_sent(static_cast<int64_t>(doubles * sizeof(double)));
+  return static_cast<int>(doubles);
+}
+
+int Halo::pack(int count, const int *atoms, double *buffer) {
   for (int i = 0; i < count; ++i) std::memcpy(buffer + i * doubles_, row(atoms[i]), row_bytes_);
-  return static_cast<int>(count * doubles_);
+  return sent(count);
 }
 
 void Halo::unpack(int count, int first, const double *buffer) {
   for (int i = 0; i < count; ++i) std::memcpy(row(first + i), buffer + i * doubles_, row_bytes_);
 }
 
-int Halo::pack_reverse(int count, int first, double *buffer) const {
+int Halo::pack_reverse(int count, int first, double *buffer) {
   for (int i = 0; i < count; ++i) std::memcpy(buffer + i * doubles_, row(first + i), row_bytes_);
-  return static_cast<int>(count * doubles_);
+  return sent(count);
 }
 
 void Halo::unpack_reverse(int count, const int *atoms, const double *buffer) {

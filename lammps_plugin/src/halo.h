@@ -3,6 +3,7 @@
 #pragma once
 
 #include "neighbour_tables.h"
+#include "profile.h"
 
 #include <torch/script.h>
 
@@ -12,10 +13,12 @@ namespace janus {
 
 class Halo {
  public:
-  // `to_ghosts` and `to_owners` run LAMMPS's forward and reverse communication, which calls the pack functions below.
+  // LAMMPS's forward or reverse communication of so many doubles per atom, which calls the pack functions below.
+  using Communication = std::function<void(int doubles)>;
+
   // Every rank must build one and enter each exchange, also one without atoms.
-  Halo(const NeighbourTables &tables, int num_atoms, int64_t width, torch::ScalarType dtype,
-       std::function<void()> to_ghosts, std::function<void()> to_owners);
+  Halo(const NeighbourTables &tables, int num_atoms, int64_t width, torch::ScalarType dtype, Communication to_ghosts,
+       Communication to_owners, Profile &profile);
 
   // Owned rows [N, C] -> all rows [N_all, C]; differentiable.
   torch::Tensor extend(const torch::Tensor &owned);
@@ -24,9 +27,9 @@ class Halo {
   torch::Tensor backward(const torch::Tensor &all);
 
   // Of atoms' features, by LAMMPS's indices; `buffer` counts in doubles. Two floats share a double.
-  int pack(int count, const int *atoms, double *buffer) const;
+  int pack(int count, const int *atoms, double *buffer);
   void unpack(int count, int first, const double *buffer);
-  int pack_reverse(int count, int first, double *buffer) const;
+  int pack_reverse(int count, int first, double *buffer);
   void unpack_reverse(int count, const int *atoms, const double *buffer);
 
   // Doubles per atom in an exchange.
@@ -34,6 +37,7 @@ class Halo {
 
  private:
   std::byte *row(int atom) const { return data_ + static_cast<size_t>(atom) * row_bytes_; }
+  int sent(int count);
   template <typename T> void add(int count, const int *atoms, const double *buffer);
 
   torch::Tensor owned_;   // LAMMPS's indices, int64 [N]
@@ -42,8 +46,9 @@ class Halo {
   std::byte *data_;
   size_t row_bytes_;
   size_t doubles_;
-  std::function<void()> to_ghosts_;
-  std::function<void()> to_owners_;
+  Communication to_ghosts_;
+  Communication to_owners_;
+  Profile &profile_;
 };
 
 }  // namespace janus

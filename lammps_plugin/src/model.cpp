@@ -98,6 +98,25 @@ Start Model::start(const torch::Tensor &species, const std::vector<torch::Tensor
   return start;
 }
 
+torch::Tensor Model::embed(const torch::Tensor &species, const SystemState &state) {
+  auto embedding = module_.attr("embedding").toModule();
+  return embedding.forward({species, graph_of(species), state.task, state.charge, state.spin, state.composition})
+      .toTensor();
+}
+
+std::tuple<torch::Tensor, std::vector<torch::Tensor>> Model::geometry(const torch::Tensor &vectors,
+                                                                      const torch::Tensor &neighbours,
+                                                                      const torch::Tensor &centre_species,
+                                                                      const torch::Tensor &neighbour_species,
+                                                                      int64_t line_count) {
+  auto geometry = module_.attr("geometry").toModule();
+  const auto owners = torch::empty({0}, centre_species.options());  // each atom has one row
+  const auto result =
+      geometry.forward({vectors.to(dtype_), neighbours, owners, centre_species, neighbour_species, line_count});
+  const auto &parts = result.toTupleRef().elements();
+  return {parts[0].toTensor(), parts[1].toTensorVector()};
+}
+
 std::tuple<torch::Tensor, torch::Tensor> Model::bucket(int64_t index, int64_t first, const torch::Tensor &features,
                                                        const torch::Tensor &edges,
                                                        const std::vector<torch::Tensor> &context) {

@@ -1,4 +1,4 @@
-// An exported model in memory: its manifest, and the three steps an engine takes with it.
+// An exported model in memory: its manifest, and the steps an evaluation takes with it.
 #pragma once
 
 #include "manifest.h"
@@ -43,6 +43,16 @@ class Model {
   Start start(const torch::Tensor &species, const std::vector<torch::Tensor> &neighbours,
               const std::vector<torch::Tensor> &vectors, const std::vector<int64_t> &line_counts,
               const SystemState &state);
+
+  // What `start` is made of. Features of rows, whatever their neighbours, [rows, C].
+  torch::Tensor embed(const torch::Tensor &species, const SystemState &state);
+
+  // A bucket's first edge features and its context. `neighbours`, its species and `vectors`: [n, K].
+  std::tuple<torch::Tensor, std::vector<torch::Tensor>> geometry(const torch::Tensor &vectors,
+                                                                 const torch::Tensor &neighbours,
+                                                                 const torch::Tensor &centre_species,
+                                                                 const torch::Tensor &neighbour_species,
+                                                                 int64_t line_count);
 
   // Block `index` for the bucket whose rows begin at `first`: from the features of all rows [N_all, C] and of the
   // bucket's edges, the new ones of the bucket's rows [n, C] and of its edges.

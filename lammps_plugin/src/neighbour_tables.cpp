@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 
 namespace janus {
 namespace {
@@ -15,6 +16,8 @@ constexpr double kLargestPadding = 0.12;    // share of a bucket's work that may
 constexpr double kFreePadding = 4096;       // ... unless it is so little that another bucket costs more
 constexpr double kLargestBucket = 3e5;      // work of a bucket whose features stay near the CPU's caches
 constexpr double kLargestBucketGpu = 3e7;   // a GPU wants large products
+constexpr size_t kStretch = 2048;           // atoms, several buckets' worth
+constexpr size_t kStretchGpu = 65536;
 
 constexpr int kListMask = 0x1FFFFFFF;  // LAMMPS keeps flags in the upper bits of a neighbour (NEIGHMASK)
 
@@ -43,13 +46,11 @@ struct Bucket {
 };
 
 [[noreturn]] void coincident(const LocalAtoms &local, int i, const Edge &edge) {
-  char text[240];
-  std::snprintf(text, sizeof text,
-                "two atoms of types %d and %d are %.3g Å apart, on top of each other, near (%.3f, %.3f, %.3f): "
-                "remove one of them or check the box",
-                local.types[i], local.types[edge.neighbour], std::sqrt(edge.squared), local.positions[i][0],
-                local.positions[i][1], local.positions[i][2]);
-  throw UserError(text);
+  char where[120];
+  std::snprintf(where, sizeof where, " are %.3g Å apart, on top of each other, near (%.3f, %.3f, %.3f)",
+                std::sqrt(edge.squared), local.positions[i][0], local.positions[i][1], local.positions[i][2]);
+  throw UserError(local.name(i) + " and " + local.name(edge.neighbour) + where +
+                  ": remove one of them or check the box");
 }
 
 // Appends the edges of atom i, nearest first.
@@ -74,20 +75,27 @@ Centre collect(const LocalAtoms &local, int index, double cutoff, double line_cu
   return centre;
 }
 
-// Rows of similar work together: little padding, and no bucket larger than `largest`.
-std::vector<Bucket> split(std::vector<Centre> centres, double largest) {
+struct Bounds {
+  double work;   // of a bucket
+  size_t atoms;  // in a bucket
+  size_t stretch;
+};
+
+// Rows of similar work together: little padding, and no bucket beyond `bounds`. Appends to `buckets`.
+void split(std::vector<Centre> centres, const Bounds &bounds, std::vector<Bucket> &buckets) {
   std::stable_sort(centres.begin(), centres.end(),
                    [](const Centre &a, const Centre &b) { return a.work() > b.work(); });
-  std::vector<Bucket> buckets;
+  const size_t before = buckets.size();
   double used = 0;
   for (const auto &centre : centres) {
-    if (!buckets.empty()) {
+    if (buckets.size() > before) {
       const auto &open = buckets.back();
       const int width = std::max(open.width, centre.num_edges);
       const int line_width = std::max(open.line_width, centre.num_line);
       const double padded = static_cast<double>(open.centres.size() + 1) * Centre::work(width, line_width);
       const double padding = padded - used - centre.work();
-      if (padded > largest || padding > std::max(kFreePadding, kLargestPadding * padded)) {
+      if (padded > bounds.work || open.centres.size() == bounds.atoms ||
+          padding > std::max(kFreePadding, kLargestPadding * padded)) {
         buckets.emplace_back();
         used = 0;
       }
@@ -100,9 +108,19 @@ std::vector<Bucket> split(std::vector<Centre> centres, double largest) {
     bucket.line_width = std::max(bucket.line_width, centre.num_line);
     used += centre.work();
   }
-  for (auto &bucket : buckets)
-    std::stable_sort(bucket.centres.begin(), bucket.centres.end(),
+  for (auto bucket = buckets.begin() + static_cast<std::ptrdiff_t>(before); bucket != buckets.end(); ++bucket)
+    std::stable_sort(bucket->centres.begin(), bucket->centres.end(),
                      [](const Centre &a, const Centre &b) { return a.species < b.species; });
+}
+
+// Buckets take from stretches of LAMMPS's order, which is spatial, so that their atoms share neighbours.
+std::vector<Bucket> all_buckets(const std::vector<Centre> &centres, const Bounds &bounds) {
+  std::vector<Bucket> buckets;
+  for (size_t begin = 0; begin < centres.size(); begin += bounds.stretch) {
+    const auto from = centres.begin() + static_cast<std::ptrdiff_t>(begin);
+    const auto to = centres.begin() + static_cast<std::ptrdiff_t>(std::min(begin + bounds.stretch, centres.size()));
+    split({from, to}, bounds, buckets);
+  }
   return buckets;
 }
 
@@ -149,13 +167,23 @@ void fill(const Bucket &bucket, const std::vector<Edge> &edges, const std::vecto
 
 }  // namespace
 
-NeighbourTables build_tables(const LocalAtoms &local, double cutoff, double line_cutoff, bool on_gpu) {
+int64_t NeighbourTables::largest_bucket() const {
+  int64_t largest = 0;
+  for (const auto &table : neighbours) largest = std::max(largest, table.size(0));
+  return largest;
+}
+
+NeighbourTables build_tables(const LocalAtoms &local, double cutoff, double line_cutoff, bool on_gpu,
+                             std::optional<int> chunk) {
   std::vector<Edge> edges;
   std::vector<Centre> centres;
   for (int index = 0; index < local.num_centres; ++index)
     if (local.species_of_type[local.types[local.centres[index]]] >= 0)
       centres.push_back(collect(local, index, cutoff, line_cutoff, edges));
-  const auto buckets = split(std::move(centres), on_gpu ? kLargestBucketGpu : kLargestBucket);
+  const Bounds bounds{on_gpu ? kLargestBucketGpu : kLargestBucket,
+                      static_cast<size_t>(chunk.value_or(std::numeric_limits<int>::max())),
+                      on_gpu ? kStretchGpu : kStretch};
+  const auto buckets = all_buckets(centres, bounds);
   NeighbourTables tables;
   const auto row = number_rows(buckets, edges, local.num_atoms, tables);
   for (const auto &bucket : buckets) fill(bucket, edges, row, tables);

@@ -4,6 +4,8 @@
 #include <torch/script.h>
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,7 @@ struct LocalAtoms {
   const int *centres;
   const int *num_neighbours;
   const int *const *neighbours;         // of all atoms within cutoff + skin
+  std::function<std::string(int)> name;  // of an atom, for messages: "atom 12 (Si)"
 };
 
 // Rows: owned atoms bucket by bucket, each bucket sorted by species; then the ghosts that appear as neighbours.
@@ -30,9 +33,13 @@ struct NeighbourTables {
   std::vector<torch::Tensor> neighbours;  // rows, int64 [n_b, K_b]
   std::vector<torch::Tensor> vectors;     // Å, nearest first, float64 [n_b, K_b, 3]
   std::vector<int64_t> line_counts;       // slots that may be within the line cutoff
+
+  // Atoms in the largest bucket.
+  int64_t largest_bucket() const;
 };
 
-// Throws UserError if two atoms coincide.
-NeighbourTables build_tables(const LocalAtoms &local, double cutoff, double line_cutoff, bool on_gpu);
+// `chunk` bounds the atoms of a bucket. Throws UserError if two atoms coincide.
+NeighbourTables build_tables(const LocalAtoms &local, double cutoff, double line_cutoff, bool on_gpu,
+                             std::optional<int> chunk);
 
 }  // namespace janus

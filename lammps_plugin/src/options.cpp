@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <string_view>
@@ -12,8 +13,8 @@
 namespace janus {
 namespace {
 
-constexpr std::array<std::string_view, 5> KEYWORDS = {"device", "precision", "task", "charge",
-                                                      "spin"};
+constexpr std::array<std::string_view, 7> KEYWORDS = {"device", "precision", "task",   "charge",
+                                                      "spin",   "chunk",     "profile"};
 
 // Letters that two words share in order.
 size_t shared(std::string_view a, std::string_view b) {
@@ -54,6 +55,19 @@ double number(const std::string &keyword, const std::string &text) {
   return value;
 }
 
+int chunk(const std::string &text) {
+  int value = 0;
+  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (fault != std::errc() || end != text.data() + text.size() || value < 1)
+    throw UserError("pair_style janus: chunk '" + text + "' is not a number of atoms: give 1 or more");
+  return value;
+}
+
+bool yes(const std::string &keyword, const std::string &text) {
+  if (text == "yes" || text == "no") return text == "yes";
+  throw UserError("pair_style janus: " + keyword + " '" + text + "' is unknown: give yes or no");
+}
+
 Options::Device device(const std::string &text) {
   if (text == "auto") return Options::Device::automatic;
   if (text == "cpu") return Options::Device::cpu;
@@ -84,8 +98,12 @@ Options parse_options(int narg, char **arg) {
       options.task = value;
     else if (keyword == "charge")
       options.charge = number(keyword, value);
-    else
+    else if (keyword == "spin")
       options.spin = number(keyword, value);
+    else if (keyword == "chunk")
+      options.chunk = chunk(value);
+    else
+      options.profile = yes(keyword, value);
   }
   return options;
 }

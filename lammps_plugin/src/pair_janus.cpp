@@ -1,8 +1,10 @@
 #include "derivatives.h"
+#include "deviation.h"
 #include "device.h"
 #include "halo.h"
-#include "model.h"
 #include "neighbour_tables.h"
+#include "not_finite.h"
+#include "potential.h"
 #include "tally.h"
 
 #include "pair_janus.h"
@@ -36,10 +38,11 @@ PairJanus::PairJanus(LAMMPS *lmp) : Pair(lmp) {
   one_coeff = 1;
   manybody_flag = 1;
   no_virial_fdotr_compute = 1;
-  centroidstressflag = CENTROID_NOTAVAIL;
+  centroidstressflag = CENTROID_AVAIL;
 }
 
 PairJanus::~PairJanus() {
+  pvector = nullptr;
   if (!allocated) return;
   memory->destroy(setflag);
   memory->destroy(cutsq);
@@ -61,56 +64,47 @@ void PairJanus::coeff(int narg, char **arg) {
   if (!allocated) allocate();
   if (narg < 4 || std::string(arg[0]) != "*" || std::string(arg[1]) != "*")
     error->all(FLERR, "write 'pair_coeff * * MODEL.janus.pt' and one symbol or NULL for each atom type");
-  path_ = arg[2];
-  const std::string bytes = janus::read_on_first_rank(error, world, path_);
-  janus::agree(error, world, [&] {
-    const auto device = janus::choose_device(options_.device, world);
-    model_ = std::make_unique<janus::Model>(bytes, path_, device, options_.precision);
-    map_types(narg - 3, arg + 3);
-    check_options();
-  });
+  int first_symbol = 3;  // the first word is a model whatever its name; others end with .pt
+  while (first_symbol < narg && std::string(arg[first_symbol]).ends_with(".pt")) ++first_symbol;
+  const std::vector<std::string> paths(arg + 2, arg + first_symbol);
+  const std::vector<std::string> symbols(arg + first_symbol, arg + narg);
+  if (static_cast<int>(symbols.size()) != atom->ntypes)
+    error->all(FLERR, "pair_coeff names " + counted(symbols.size(), "symbol") + " after " + paths.back() + " for " +
+                          counted(atom->ntypes, "atom type") + ": give one symbol or NULL for each");
+  load(paths, symbols);
+  const auto &species = potentials_.front()->species_of_type();
+  for (int i = 1; i <= atom->ntypes; ++i)
+    for (int j = i; j <= atom->ntypes; ++j) setflag[i][j] = species[i] >= 0 && species[j] >= 0;
+  global_deviations_.assign(paths.size() > 1 ? 3 : 0, 0.0);
+  nextra = static_cast<int>(global_deviations_.size());
+  pvector = global_deviations_.data();
   introduced_ = false;
   announce_exchange();
 }
 
-void PairJanus::map_types(int narg, char **arg) {
-  if (narg != atom->ntypes)
-    throw janus::UserError("pair_coeff names " + counted(narg, "symbol") + " after " + path_ + " for " +
-                           counted(atom->ntypes, "atom type") + ": give one symbol or NULL for each");
-  const auto &elements = model_->manifest().elements;
-  species_of_type_.assign(atom->ntypes + 1, -1);
-  bool any = false;
-  for (int type = 1; type <= atom->ntypes; ++type) {
-    const std::string symbol = arg[type - 1];
-    if (symbol == "NULL") continue;
-    species_of_type_[type] = model_->manifest().species(symbol);
-    if (species_of_type_[type] < 0)
-      throw janus::UserError(path_ + " does not know the element " + symbol + " of atom type " + std::to_string(type) +
-                             ": it was made for " + janus::join(elements));
-    any = true;
+void PairJanus::load(const std::vector<std::string> &paths, const std::vector<std::string> &symbols) {
+  std::vector<std::unique_ptr<janus::Potential>> loaded;
+  const auto device = janus::choose_device(error, options_.device, world);
+  if (options_.profile && device.is_cuda()) profile_.wait_for_gpu(device.index());
+  for (const auto &path : paths) {
+    const std::string bytes = janus::read_on_first_rank(error, world, path);
+    janus::agree(error, world, [&] {
+      loaded.push_back(std::make_unique<janus::Potential>(bytes, path, device, options_, symbols));
+    });
   }
-  if (!any) throw janus::UserError("pair_coeff for " + path_ + " leaves every atom type to others: name an element");
-  for (int i = 1; i <= atom->ntypes; ++i)
-    for (int j = i; j <= atom->ntypes; ++j) setflag[i][j] = species_of_type_[i] >= 0 && species_of_type_[j] >= 0;
-}
-
-void PairJanus::check_options() const {
-  const auto &manifest = model_->manifest();
-  if (options_.charge && !manifest.uses_charge)
-    throw janus::UserError("pair_style janus gives a charge, but " + path_ + " does not use one: leave it out");
-  if (options_.spin && !manifest.uses_spin)
-    throw janus::UserError("pair_style janus gives a spin, but " + path_ + " does not use one: leave it out");
-  const auto &tasks = manifest.tasks;
-  if (!options_.task && tasks.size() > 1)
-    throw janus::UserError(path_ + " holds the tasks " + janus::join(tasks) +
-                           ": choose one with 'pair_style janus task NAME'");
-  if (options_.task && std::find(tasks.begin(), tasks.end(), *options_.task) == tasks.end())
-    throw janus::UserError(path_ + " has no task '" + *options_.task + "' (known: " + janus::join(tasks) + ")");
+  potentials_ = std::move(loaded);
 }
 
 // LAMMPS sizes its buffers by the top style, which hybrid styles set before models are known.
 void PairJanus::announce_exchange() {
-  comm_forward = comm_reverse = janus::Halo::doubles_per_atom(model_->manifest().feature_width, model_->dtype());
+  comm_forward = 0;
+  comm_reverse = 3;  // forces
+  for (const auto &potential : potentials_) {
+    const int doubles =
+        janus::Halo::doubles_per_atom(potential->manifest().feature_width, potential->model().dtype());
+    comm_forward = std::max(comm_forward, doubles);
+    comm_reverse = std::max(comm_reverse, doubles);
+  }
   if (!force->pair) return;
   force->pair->comm_forward = std::max(force->pair->comm_forward, comm_forward);
   force->pair->comm_reverse = std::max(force->pair->comm_reverse, comm_reverse);
@@ -124,7 +118,7 @@ double PairJanus::energy_unit() const {
 }
 
 void PairJanus::init_style() {
-  if (!model_) error->all(FLERR, "pair_style janus has no model: give one with pair_coeff");
+  if (potentials_.empty()) error->all(FLERR, "pair_style janus has no model: give one with pair_coeff");
   if (!force->newton_pair)
     error->all(FLERR, "pair_style janus needs 'newton on': forces of ghosts return to their owners");
   if (atom->molecular != Atom::ATOMIC)
@@ -140,63 +134,159 @@ void PairJanus::init_style() {
 }
 
 std::string PairJanus::describe() const {
-  std::vector<std::string> used;
-  for (const int species : species_of_type_)
-    if (species >= 0) used.push_back(model_->manifest().elements[species]);
-  const std::string precision = model_->dtype() == torch::kFloat64 ? "double" : "single";
-  return fmt::format("Janus-MD: {} for types {}, cutoff {} Å, {} precision, on {} with {} thread(s) per rank\n", path_,
-                     janus::join(used), model_->manifest().cutoff, precision, model_->device().str(), comm->nthreads);
+  std::string text;
+  for (const auto &potential : potentials_) {
+    std::vector<std::string> used;
+    for (int type = 1; type <= atom->ntypes; ++type)
+      if (potential->species_of_type()[type] >= 0) used.push_back(potential->element(type));
+    const auto &model = potential->model();
+    const std::string precision = model.dtype() == torch::kFloat64 ? "double" : "single";
+    text += fmt::format("Janus-MD: {} for types {}, cutoff {} Å, {} precision, on {} with {} thread(s) per rank{}\n",
+                        potential->path(), janus::join(used), model.manifest().cutoff, precision,
+                        model.device().str(), comm->nthreads,
+                        potential == potentials_.front() ? "" : ", for comparison");
+  }
+  return text;
 }
 
-double PairJanus::init_one(int /*i*/, int /*j*/) { return model_->manifest().cutoff; }
+double PairJanus::init_one(int /*i*/, int /*j*/) {
+  double cutoff = 0.0;
+  for (const auto &potential : potentials_) cutoff = std::max(cutoff, potential->manifest().cutoff);
+  return cutoff;
+}
 
-// Composition is that of the atoms this style sees, over all ranks.
-void PairJanus::update_state() {
-  const auto &manifest = model_->manifest();
-  const auto number = torch::TensorOptions().dtype(torch::kFloat64);
-  const auto &tasks = manifest.tasks;
-  const auto task = options_.task ? std::find(tasks.begin(), tasks.end(), *options_.task) - tasks.begin() : 0;
-  std::vector<double> counts(manifest.elements.size(), 0.0);
-  if (manifest.uses_composition) {
-    for (int i = 0; i < atom->nlocal; ++i)
-      if (const int species = species_of_type_[atom->type[i]]; species >= 0) counts[species] += 1.0;
-    MPI_Allreduce(MPI_IN_PLACE, counts.data(), static_cast<int>(counts.size()), MPI_DOUBLE, MPI_SUM, world);
+void PairJanus::setup() { profile_.restart(); }
+
+void PairJanus::finish() {
+  if (!options_.profile) return;
+  const std::string table = profile_.table(world);
+  if (comm->me == 0) utils::logmesg(lmp, table);
+}
+
+std::string PairJanus::name_of(int index) const {
+  const auto &element = potentials_.front()->element(atom->type[index]);
+  return atom->tag_enable ? fmt::format("atom {} ({})", atom->tag[index], element) : "an atom of " + element;
+}
+
+janus::LocalAtoms PairJanus::local_atoms() const {
+  return {atom->x,        atom->type,       atom->nlocal + atom->nghost, {}, list->inum, list->ilist,
+          list->numneigh, list->firstneigh, [this](int index) { return name_of(index); }};
+}
+
+janus::NeighbourTables PairJanus::tables_of(const janus::Potential &potential) {
+  const janus::Profile::Section section(profile_, janus::Profile::edges);
+  janus::NeighbourTables tables;
+  auto local = local_atoms();
+  local.species_of_type = potential.species_of_type();
+  janus::agree(error, world, [&] {
+    tables = janus::build_tables(local, potential.manifest().cutoff, potential.manifest().line_cutoff,
+                                 potential.model().device().is_cuda(), options_.chunk);
+  });
+  return tables;
+}
+
+janus::Halo PairJanus::exchange(const janus::NeighbourTables &tables, int64_t width, torch::ScalarType dtype) {
+  return {tables,
+          atom->nlocal + atom->nghost,
+          width,
+          dtype,
+          [this](int doubles) { comm->forward_comm(this, doubles); },
+          [this](int doubles) { comm->reverse_comm(this, doubles); },
+          profile_};
+}
+
+janus::Evaluation PairJanus::evaluate(janus::Potential &potential, const janus::NeighbourTables &tables) {
+  auto &model = potential.model();
+  const auto state = potential.state(atom->type, atom->nlocal, world);
+  auto halo = exchange(tables, model.manifest().feature_width, model.dtype());
+  halo_ = &halo;
+  try {
+    auto evaluation = janus::evaluate({model, tables, state, halo, profile_}, options_.chunk);
+    halo_ = nullptr;
+    check_finite(potential, evaluation, tables);
+    return evaluation;
+  } catch (const c10::OutOfMemoryError &) {  // others wait in an exchange, so this rank ends all
+    error->one(FLERR, fmt::format("the GPU has not enough memory for {} atoms at a time: give 'pair_style janus chunk "
+                                  "{}', or use more GPUs",
+                                  tables.largest_bucket(), std::max<int64_t>(1, tables.largest_bucket() / 2)));
+  } catch (const c10::Error &e) {
+    error->one(FLERR, "evaluating " + potential.path() + " failed: " + e.what_without_backtrace());
   }
-  const auto composition = torch::tensor(counts, number).unsqueeze(0);
-  const auto device = model_->device();
-  state_ = std::make_unique<janus::SystemState>(janus::SystemState{
-      torch::full({1}, static_cast<int64_t>(task), torch::kInt64).to(device),
-      torch::full({1}, options_.charge.value_or(0.0), number).to(device),
-      torch::full({1}, options_.spin.value_or(0.0), number).to(device),
-      (composition / composition.sum().clamp_min(1.0)).to(device)});
+}
+
+void PairJanus::check_finite(const janus::Potential &potential, const janus::Evaluation &evaluation,
+                             const janus::NeighbourTables &tables) {
+  const auto found = janus::find_not_finite(evaluation, tables, world);
+  if (!found) return;
+  janus::agree(error, world, [&] {
+    if (found->atom < 0) return;
+    const std::string nearest = std::isfinite(found->distance)
+                                    ? fmt::format("its nearest neighbour {:.3g} Å away", found->distance)
+                                    : "no neighbour";
+    throw janus::UserError(fmt::format("{} gives energies or forces that are not finite in step {}: {} has {}; start "
+                                       "from another structure or take shorter steps",
+                                       potential.path(), update->ntimestep, name_of(found->atom), nearest));
+  });
 }
 
 void PairJanus::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   const janus::ThreadCount threads(comm->nthreads);
-  const auto &manifest = model_->manifest();
-  const int num_atoms = atom->nlocal + atom->nghost;
-  const janus::LocalAtoms local{atom->x,    atom->type,  num_atoms,      species_of_type_,
-                                list->inum, list->ilist, list->numneigh, list->firstneigh};
-  janus::NeighbourTables tables;
-  janus::agree(error, world, [&] {
-    tables = janus::build_tables(local, manifest.cutoff, manifest.line_cutoff, model_->device().is_cuda());
-  });
-  update_state();
-  janus::Halo halo(tables, num_atoms, manifest.feature_width, model_->dtype(), [this] { comm->forward_comm(this); },
-                   [this] { comm->reverse_comm(this); });
-  halo_ = &halo;
-  try {
-    const auto evaluation = janus::evaluate(*model_, tables, halo, *state_);
+  const auto tables = tables_of(*potentials_.front());
+  const auto evaluation = evaluate(*potentials_.front(), tables);
+  {
+    const janus::Profile::Section section(profile_, janus::Profile::scatter);
     janus::tally(evaluation, tables, scale_,
                  {atom->f, eflag_global ? &eng_vdwl : nullptr, eflag_atom ? eatom : nullptr,
-                  vflag_global ? virial : nullptr, vflag_atom ? vatom : nullptr});
-  } catch (const c10::Error &e) {  // others wait in an exchange, so this rank ends all
-    error->one(FLERR, std::string("evaluating ") + path_ + " failed: " + e.what_without_backtrace());
+                  vflag_global ? virial : nullptr, vflag_atom ? vatom : nullptr, cvflag_atom ? cvatom : nullptr});
   }
+  if (potentials_.size() > 1 && (eflag_global || force_deviation_wanted_ || energy_deviation_wanted_))
+    compare(evaluation, tables);
+  profile_.count_step();
+}
+
+janus::Opinion PairJanus::opinion(const janus::Evaluation &evaluation, const janus::NeighbourTables &tables) {
+  auto forces = exchange(tables, 3, torch::kFloat64);
+  halo_ = &forces;
+  auto result = janus::opinion_of(evaluation, tables, atom->nlocal, forces);
   halo_ = nullptr;
-  if (eflag_global && !std::isfinite(eng_vdwl))
-    error->one(FLERR, path_ + " gives an energy that is not finite: the structure or the time step is unphysical");
+  return result;
+}
+
+// The other models cost as much as the first, so they run only in steps whose deviations somebody wants.
+void PairJanus::compare(const janus::Evaluation &evaluation, const janus::NeighbourTables &tables) {
+  std::vector<janus::Opinion> opinions{opinion(evaluation, tables)};
+  for (size_t k = 1; k < potentials_.size(); ++k) {
+    const auto others = tables_of(*potentials_[k]);
+    opinions.push_back(opinion(evaluate(*potentials_[k], others), others));
+  }
+  auto deviation = janus::deviation_of(opinions, tables.num_owned, world);
+  for (auto *values : {&deviation.forces, &deviation.energies})
+    for (auto &value : *values) value *= scale_;
+  force_deviations_ = std::move(deviation.forces);
+  energy_deviations_ = std::move(deviation.energies);
+  const double on_first = comm->me == 0 ? scale_ : 0.0;
+  global_deviations_ = {on_first * deviation.largest_force, on_first * deviation.mean_force,
+                        on_first * deviation.energy};
+  pvector = global_deviations_.data();
+}
+
+void *PairJanus::extract(const char *name, int &dimensions) {
+  dimensions = 0;
+  if (std::string(name) == "force_deviation_flag") return &force_deviation_wanted_;
+  if (std::string(name) == "energy_deviation_flag") return &energy_deviation_wanted_;
+  return nullptr;
+}
+
+// LAMMPS asks once before the first step, too, and takes no answer for an error.
+void *PairJanus::extract_peratom(const char *name, int &columns) {
+  columns = 0;
+  if (potentials_.size() < 2) return nullptr;
+  for (auto *values : {&force_deviations_, &energy_deviations_})
+    values->resize(std::max<size_t>(values->size(), atom->nlocal + 1));
+  if (std::string(name) == "force_deviation") return force_deviations_.data();
+  if (std::string(name) == "energy_deviation") return energy_deviations_.data();
+  return nullptr;
 }
 
 int PairJanus::pack_forward_comm(int count, int *atoms, double *buffer, int /*pbc_flag*/, int * /*pbc*/) {

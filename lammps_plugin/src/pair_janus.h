@@ -2,16 +2,23 @@
 #pragma once
 
 #include "options.h"
+#include "profile.h"
 
 #include "pair.h"
 
+#include <c10/core/ScalarType.h>
+
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace janus {
 class Halo;
-class Model;
-struct SystemState;
+class Potential;
+struct Evaluation;
+struct LocalAtoms;
+struct NeighbourTables;
+struct Opinion;
 }  // namespace janus
 
 namespace LAMMPS_NS {
@@ -25,7 +32,11 @@ class PairJanus : public Pair {
   void coeff(int narg, char **arg) override;
   void init_style() override;
   double init_one(int i, int j) override;
+  void setup() override;
   void compute(int eflag, int vflag) override;
+  void finish() override;
+  void *extract(const char *name, int &dimensions) override;
+  void *extract_peratom(const char *name, int &columns) override;
 
   int pack_forward_comm(int count, int *atoms, double *buffer, int pbc_flag, int *pbc) override;
   void unpack_forward_comm(int count, int first, double *buffer) override;
@@ -34,21 +45,33 @@ class PairJanus : public Pair {
 
  private:
   void allocate();
-  void map_types(int narg, char **arg);
-  void check_options() const;
+  void load(const std::vector<std::string> &paths, const std::vector<std::string> &symbols);
   void announce_exchange();
   double energy_unit() const;
   std::string describe() const;
-  void update_state();
+  std::string name_of(int atom_index) const;
+  janus::LocalAtoms local_atoms() const;
+  janus::NeighbourTables tables_of(const janus::Potential &potential);
+  janus::Halo exchange(const janus::NeighbourTables &tables, int64_t width, c10::ScalarType dtype);
+  janus::Evaluation evaluate(janus::Potential &potential, const janus::NeighbourTables &tables);
+  janus::Opinion opinion(const janus::Evaluation &evaluation, const janus::NeighbourTables &tables);
+  void check_finite(const janus::Potential &potential, const janus::Evaluation &evaluation,
+                    const janus::NeighbourTables &tables);
+  void compare(const janus::Evaluation &evaluation, const janus::NeighbourTables &tables);
 
   janus::Options options_;
-  std::string path_;
-  std::unique_ptr<janus::Model> model_;
-  std::unique_ptr<janus::SystemState> state_;
-  std::vector<int> species_of_type_;  // [types + 1]; -1: left to another style
-  janus::Halo *halo_ = nullptr;       // of the step under way
-  double scale_ = 1.0;                // LAMMPS's energy unit in eV⁻¹
+  std::vector<std::unique_ptr<janus::Potential>> potentials_;  // the first moves the atoms
+  janus::Profile profile_;
+  janus::Halo *halo_ = nullptr;  // of the exchange under way
+  double scale_ = 1.0;           // LAMMPS's energy unit in eV⁻¹
   bool introduced_ = false;
+
+  // Deviations of an ensemble: global ones are on rank 0, for LAMMPS adds those of all ranks.
+  std::vector<double> global_deviations_;
+  std::vector<double> force_deviations_;
+  std::vector<double> energy_deviations_;
+  int force_deviation_wanted_ = 0;  // set by fix pair for the steps it wants
+  int energy_deviation_wanted_ = 0;
 };
 
 }  // namespace LAMMPS_NS

@@ -11,6 +11,21 @@ void edge_virial(const double *r, const double *g, double *w) {
   w[5] = -0.5 * (r[1] * g[2] + r[2] * g[1]);
 }
 
+// -r ⊗ g as it is: the force of an edge need not be along it.
+void centroid_virial(const double *r, const double *g, double *w) {
+  constexpr int kRow[9] = {0, 1, 2, 0, 0, 1, 1, 2, 2};
+  constexpr int kColumn[9] = {0, 1, 2, 1, 2, 2, 0, 0, 1};
+  for (int a = 0; a < 9; ++a) w[a] = -r[kRow[a]] * g[kColumn[a]];
+}
+
+// Half to each end: the centroid of two atoms is in their middle.
+template <int N> void share(const double *w, double *one, double *other) {
+  for (int a = 0; a < N; ++a) {
+    one[a] += 0.5 * w[a];
+    other[a] += 0.5 * w[a];
+  }
+}
+
 void tally_edge(int i, int j, const double *r, const double *gradient, double scale, const Accumulators &to) {
   double g[3];
   for (int a = 0; a < 3; ++a) {
@@ -18,16 +33,14 @@ void tally_edge(int i, int j, const double *r, const double *gradient, double sc
     to.forces[i][a] += g[a];
     to.forces[j][a] -= g[a];
   }
-  if (!to.virial && !to.atom_virials) return;
-  double w[6];
-  edge_virial(r, g, w);
-  for (int a = 0; a < 6; ++a) {
-    if (to.virial) to.virial[a] += w[a];
-    if (to.atom_virials) {
-      to.atom_virials[i][a] += 0.5 * w[a];
-      to.atom_virials[j][a] += 0.5 * w[a];
-    }
-  }
+  double w[9];
+  if (to.virial || to.atom_virials) edge_virial(r, g, w);
+  if (to.virial)
+    for (int a = 0; a < 6; ++a) to.virial[a] += w[a];
+  if (to.atom_virials) share<6>(w, to.atom_virials[i], to.atom_virials[j]);
+  if (!to.centroid_virials) return;
+  centroid_virial(r, g, w);
+  share<9>(w, to.centroid_virials[i], to.centroid_virials[j]);
 }
 
 void tally_energies(const Evaluation &evaluation, const NeighbourTables &tables, double scale, const Accumulators &to) {

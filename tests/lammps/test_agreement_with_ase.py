@@ -144,3 +144,19 @@ def test_blocks_computed_again_where_memory_would_be_large(models: Path, tmp_pat
     assert one.energy == pytest.approx(four.energy, rel=1e-12)
     np.testing.assert_allclose(one.forces, four.forces, rtol=0, atol=1e-9)
     np.testing.assert_allclose(one.atom_stresses, four.atom_stresses, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_two_models_in_one_hybrid_style(ranks: int, ensemble: list[Path], tmp_path: Path) -> None:
+    """Features of two widths go through LAMMPS's one buffer."""
+    atoms = crystal()
+    pair = [
+        "pair_style hybrid/overlay janus janus",
+        f"pair_coeff * * janus 1 {ensemble[0]} O Si",
+        f"pair_coeff * * janus 2 {ensemble[-1]} O Si",
+    ]
+    found = reported(setup(atoms, tmp_path, pair), tmp_path, ranks)
+    one, other = (in_ase(atoms, model).calc.results for model in (ensemble[0], ensemble[-1]))
+    assert found.energy == pytest.approx(one["energy"] + other["energy"], abs=1e-8)
+    np.testing.assert_allclose(found.forces, one["forces"] + other["forces"], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.energies, one["energies"] + other["energies"], atol=1e-9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import zipfile
@@ -12,12 +13,14 @@ from pathlib import Path
 
 import ase
 import pytest
+from lammps_support.models import random_model
 from lammps_support.runs import TIME_LIMIT, completed, janus_pair, run_lammps, setup
 from lammps_support.structures import ethanol, pair_of_clusters
 from typer.testing import CliRunner
 
 from janus_md.cli.lammps import app
 from janus_md.errors import UserError
+from janus_md.export import export_model
 from janus_md.lammps import build_custom, environment, write_data
 from janus_md.lammps.build import mpi_include, package_folder
 from janus_md.lammps.run import command
@@ -138,7 +141,13 @@ def test_symbols(name: str, models: Path, tmp_path: Path) -> None:
 
 STYLES = {
     "keyword": ("devise cpu", "keyword 'devise' is unknown (did you mean 'device'?)"),
-    "keyword alone": ("foo", "'foo' is unknown (known: device, precision, task, charge, spin)"),
+    "keyword alone": (
+        "foo",
+        "'foo' is unknown (known: device, precision, task, charge, spin, chunk, profile)",
+    ),
+    "chunk": ("chunk 0", "chunk '0' is not a number of atoms: give 1 or more"),
+    "chunk of words": ("chunk 12k", "chunk '12k' is not a number of atoms"),
+    "profile": ("profile on", "profile 'on' is unknown: give yes or no"),
     "keyword cut short": ("prec", "keyword 'prec' is unknown (did you mean 'precision'?)"),
     "value missing": ("device", "device needs a value"),
     "device": ("device tpu", "device 'tpu' is unknown"),
@@ -198,8 +207,33 @@ def test_atoms_on_top_of_each_other(ranks: int, models: Path, tmp_path: Path) ->
         before=["processors * 1 1"],
     )
     text = fails([*lines, "run 0"], tmp_path, ranks)
-    assert "two atoms of types" in text
+    assert re.search(r"atom (1 \(O\) and atom 7 \(H\)|7 \(H\) and atom 1 \(O\)) are 0.0173 Å", text)
     assert "on top of each other" in text
+
+
+@pytest.mark.parametrize("ranks", [1, 4])
+def test_forces_that_are_not_finite(ranks: int, plugin: Path, tmp_path: Path) -> None:
+    """An energy scale that only double precision holds."""
+    model = random_model()
+    model.heads["energy"].scale.fill_(1e37)
+    model.double()
+    model.heads["energy"].scale.mul_(1e3)
+    export_model(model, tmp_path / "huge.janus.pt", precision="double")
+    atoms = pair_of_clusters()
+    near = atoms.get_distance(3, 4)
+    lines = setup(
+        atoms,
+        tmp_path,
+        janus_pair(Path("huge.janus.pt"), ["H", "O"], "precision single"),
+        before=["processors * 1 1"],
+    )
+    atoms.positions[4] += 0.1 * (atoms.positions[3] - atoms.positions[4])
+    write_data(atoms, tmp_path / "data.lmp", ["H", "O"])
+    text = fails([*lines, "reset_timestep 17", "run 0"], tmp_path, ranks)
+    assert "huge.janus.pt gives energies or forces that are not finite in step 17" in text
+    assert re.search(
+        rf"atom (4 \(O\)|5 \(H\)) has its nearest neighbour {0.9 * near:.3g} Å away", text
+    )
 
 
 def test_no_pair_coeff(plugin: Path, tmp_path: Path) -> None:

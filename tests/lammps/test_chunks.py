@@ -1,0 +1,45 @@
+"""Evaluation in chunks of atoms: any size of chunk gives the same numbers, on any number of ranks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from lammps_support.runs import assert_agrees, in_ase, janus_pair
+from lammps_support.scenarios import NVE, Results, Scenario, run_scenarios
+from lammps_support.structures import crystal, ethanol, pair_of_clusters, slab, tilted
+
+STRUCTURES = {
+    "crystal": Scenario(crystal(), [*NVE, "run 4"]),
+    "tilted": Scenario(tilted(), [*NVE, "run 4"]),
+    "slab": Scenario(slab(), [*NVE, "run 4"]),
+    "molecule": Scenario(ethanol(), [*NVE, "run 4"]),
+    "ranks-without-atoms": Scenario(pair_of_clusters(), ["run 0"], before=["processors * 1 1"]),
+}
+CHUNKS = (1, 5, 1000)
+
+
+def in_chunks(scenario: Scenario, chunk: int) -> Scenario:
+    return replace(scenario, pair=janus_pair(Path("MODEL"), scenario.order, style=f"chunk {chunk}"))
+
+
+SCENARIOS = {
+    f"{name}-{chunk}": in_chunks(scenario, chunk)
+    for name, scenario in STRUCTURES.items()
+    for chunk in CHUNKS
+}
+
+
+@pytest.fixture(scope="module", params=[1, 2, 4])
+def results(
+    request: pytest.FixtureRequest, models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Results:
+    folder = tmp_path_factory.mktemp(f"chunks-{request.param}")
+    return run_scenarios(SCENARIOS, models / "double.janus.pt", folder, request.param)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_chunk(name: str, results: Results, models: Path) -> None:
+    found, atoms = results.last(name)
+    assert_agrees(found, in_ase(atoms, models / "double.janus.pt"))
