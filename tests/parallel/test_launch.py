@@ -93,7 +93,7 @@ def test_two_kills_leave_no_trace(recipe: Path, torchrun: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_twenty_kills_leave_no_trace(recipe: Path, tmp_path: Path) -> None:
-    settings = ["train.steps=60", "train.validate_every=7", "train.checkpoint_minutes=0"]
+    settings = ["train.steps=160", "train.validate_every=7", "train.checkpoint_minutes=0"]
     whole, run = tmp_path / "whole", tmp_path / "run"
     chosen = [part for setting in settings for part in ("--set", setting)]
     ended = done([*with_torchrun(2), *TRAIN, str(recipe), "-o", str(whole), *chosen])

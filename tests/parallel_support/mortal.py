@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -22,8 +23,8 @@ def killed_now_and_then(
 ) -> int:
     """Train on two ranks under torchrun, which starts them again; how many ranks were killed.
 
-    Each time, a rank that chance chooses dies a random while after the ranks were started: some while they start, most
-    in a step, a validation or a checkpoint.
+    Each time, a rank that chance chooses dies: now and then while it starts, mostly some steps later, in the middle of
+    a step, a validation or a checkpoint.
     """
     chance = random.Random(seed)
     chosen = [part for setting in settings for part in ("--set", setting)]
@@ -47,11 +48,14 @@ def killed_now_and_then(
                     time.sleep(0.05)
                     continue
                 before |= ranks
-                if chance.random() < 0.8:
-                    _wait_for_progress(run, process, deadline)
-                time.sleep(chance.random() * 0.8)
-                os.kill(chance.choice(sorted(ranks)), signal.SIGKILL)
-                killed += 1
+                if chance.random() < 0.7:
+                    _wait_for_rows(run, chance.randrange(1, 6), process, deadline)
+                    time.sleep(chance.random() * 0.1)
+                else:
+                    time.sleep(chance.random() * 4.0)
+                with suppress(ProcessLookupError):
+                    os.kill(chance.choice(sorted(ranks)), signal.SIGKILL)
+                    killed += 1
             code = process.wait(timeout=max(deadline - time.monotonic(), 1.0))
         finally:
             process.kill()
@@ -74,14 +78,19 @@ def assert_same_run(found: Path, expected: Path) -> None:
     assert rows[0] == rows[1]
 
 
-def _wait_for_progress(run: Path, process: subprocess.Popen[bytes], deadline: float) -> None:
-    """Until the ranks have begun to train, or to write for the first time."""
+def _wait_for_rows(run: Path, more: int, process: subprocess.Popen[bytes], deadline: float) -> None:
+    """Until the ranks that have just been started have written so many rows of metrics."""
     file = run / "metrics.jsonl"
-    seen = file.stat().st_mtime_ns if file.exists() else 0
+    first = _rows(file)  # also those that the new ranks are going to drop
     while process.poll() is None and time.monotonic() < deadline:
-        if file.exists() and file.stat().st_mtime_ns != seen:
+        first = min(first, _rows(file))
+        if _rows(file) >= first + more:
             return
-        time.sleep(0.01)
+        time.sleep(0.005)
+
+
+def _rows(file: Path) -> int:
+    return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
 def _children(parent: int) -> set[int]:
