@@ -29,7 +29,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_rank_gets_to_the_end(recipe: Path, tmp_path: Path, case: str) -> None:
-    """Four ranks, in units of one, two and four, with the metrics of one process; an epoch and a half."""
+    """Four ranks, in units of one, two and four, with the metrics of one process; an epoch or less."""
     valid, settings = CASES[case]
     sets = "data.valid_fraction=0" if valid == 0 else f"data.sets.0.valid={valid}.extxyz"
     settings = [

@@ -1,19 +1,23 @@
 """`janus-md train` under torchrun, mpirun and srun; ranks that are killed."""
 
 import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
 from parallel_support.launchers import (
+    TIME_LIMIT,
     TRAIN,
     assert_same_metrics,
     done,
+    started,
     with_mpirun,
     with_srun,
     with_torchrun,
     write_recipe,
 )
-from parallel_support.mortal import assert_same_run, killed_now_and_then
+from parallel_support.mortal import assert_same_run, killed_now_and_then, wait_for_rows
 
 from janus_md.errors import UserError
 from janus_training.launcher import Start, launcher
@@ -99,6 +103,25 @@ def test_twenty_kills_leave_no_trace(recipe: Path, tmp_path: Path) -> None:
     ended = done([*with_torchrun(2), *TRAIN, str(recipe), "-o", str(whole), *chosen])
     assert ended.returncode == 0, ended.stderr
     assert killed_now_and_then(recipe, run, settings, kills=20, seed=0) == 20
+    assert_same_run(run, whole)
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_once_and_the_run_goes_on(recipe: Path, tmp_path: Path) -> None:
+    """The terminal tells the ranks, and torchrun tells them again."""
+    settings = ["--set", "train.steps=60"]
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    command = [*with_torchrun(2), *TRAIN, "-o", str(run)]
+    process = started([*command, str(recipe), *settings])
+    wait_for_rows(run, 8, process, time.monotonic() + TIME_LIMIT)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=TIME_LIMIT)[1]
+    assert process.returncode != 0
+    assert said.count("was interrupted at step") == 1, said
+    again = done([*command, "--resume"])
+    assert again.returncode == 0, again.stderr
+    ended = done([*with_torchrun(2), *TRAIN, "-o", str(whole), str(recipe), *settings])
+    assert ended.returncode == 0, ended.stderr
     assert_same_run(run, whole)
 
 

@@ -62,6 +62,13 @@ def done(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
+def started(command: Sequence[str]) -> subprocess.Popen[str]:
+    """The command under way, in a process group of its own as in a terminal."""
+    return subprocess.Popen(
+        command, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
 def with_srun(size: int, arguments: Sequence[str]) -> list[tuple[int, str]]:
     """Exit codes and what is said by ranks that have srun's variables and python's ``arguments``."""
     job = {

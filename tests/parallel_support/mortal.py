@@ -38,7 +38,7 @@ def killed_now_and_then(
     ]
     log = run.with_suffix(".log")
     with log.open("w") as stream:
-        process = subprocess.Popen(command, env=environment(), stderr=stream)
+        process = subprocess.Popen(command, env=environment(), stderr=stream, text=True)
         killed, before, deadline = 0, set(), time.monotonic() + TIME_LIMIT * (1 + kills / 5)
         try:
             while killed < kills and process.poll() is None:
@@ -49,7 +49,7 @@ def killed_now_and_then(
                     continue
                 before |= ranks
                 if chance.random() < 0.7:
-                    _wait_for_rows(run, chance.randrange(1, 6), process, deadline)
+                    wait_for_rows(run, chance.randrange(1, 6), process, deadline)
                     time.sleep(chance.random() * 0.1)
                 else:
                     time.sleep(chance.random() * 4.0)
@@ -78,7 +78,7 @@ def assert_same_run(found: Path, expected: Path) -> None:
     assert rows[0] == rows[1]
 
 
-def _wait_for_rows(run: Path, more: int, process: subprocess.Popen[bytes], deadline: float) -> None:
+def wait_for_rows(run: Path, more: int, process: subprocess.Popen[str], deadline: float) -> None:
     """Until the ranks that have just been started have written so many rows of metrics."""
     file = run / "metrics.jsonl"
     first = _rows(file)  # also those that the new ranks are going to drop
