@@ -13,6 +13,9 @@ from difflib import get_close_matches
 class UserError(Exception):
     """One sentence: what is wrong, where, and what to do about it."""
 
+    repeated = False
+    """Whether another process that works with this one says the same."""
+
 
 def nearest(name: str, choices: Iterable[str]) -> str:
     """The hint that ends a sentence about an unknown name.

@@ -56,7 +56,8 @@ def main() -> None:
     try:
         sys.exit(app(args=spell_out(sys.argv[1:]), prog_name="janus-md", standalone_mode=False))
     except UserError as error:
-        typer.echo(f"janus-md: {error}", err=True)
+        if not error.repeated:
+            typer.echo(f"janus-md: {error}", err=True)
     except usage.UsageError as error:
         if usage.is_bare(error):
             error.show()

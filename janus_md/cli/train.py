@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from janus_md.cli.options import Settings
 from janus_md.errors import UserError
+
+if TYPE_CHECKING:
+    from janus_training.config import Config
 
 EXTRAS = "training needs packages that are not installed; run pip install 'janus-md[train]'"
 
@@ -41,23 +44,44 @@ def train(
     """Train; metrics, checkpoints and report.html go into the output folder.
 
     With --resume the configuration is the run's own, with any --set on top. Started by torchrun, mpirun or Slurm,
-    the ranks train together (see the recipe's part `parallel`); ranks that torchrun starts again resume by themselves.
+    the ranks train together (see the recipe's part `parallel`); started again by torchrun or Slurm, they resume by
+    themselves.
     """
     # A wrong recipe is refused before torch, which takes seconds, is loaded.
-    from janus_training.recipe import load_config
-    from janus_training.run import beside_others, launched_again, refuse_used, run_config
-
-    resume = resume or launched_again(output)
-    if resume:
-        config = run_config(output, settings or [])
-    elif recipe is None:
-        raise UserError("no recipe is given; name a YAML file, or --resume an existing run")
-    else:
-        if not beside_others():
-            refuse_used(output)
-        config = load_config(recipe, settings or [])
+    try:
+        config, resume = _configuration(recipe, output, settings or [], resume)
+    except UserError as error:
+        _among_others(error)
+        raise
     try:
         from janus_training.loop import train as run_training
     except ImportError as fault:
         raise UserError(f"{EXTRAS} ({fault})") from None
     run_training(config, output, resume=resume, profile=profile)
+
+
+def _configuration(
+    recipe: Path | None, output: Path, settings: list[str], resume: bool
+) -> tuple[Config, bool]:
+    """The configuration, and whether the run goes on from a checkpoint."""
+    from janus_training.launcher import launcher
+    from janus_training.recipe import load_config
+    from janus_training.run import launched_again, refuse_used, run_config
+
+    if resume or launched_again(output):
+        return run_config(output, settings), True
+    if recipe is None:
+        raise UserError("no recipe is given; name a YAML file, or --resume an existing run")
+    if launcher() is None:  # another rank may be further and have made the folder
+        refuse_used(output)
+    return load_config(recipe, settings), False
+
+
+def _among_others(error: UserError) -> None:
+    """Let one of several ranks speak."""
+    from janus_training.launcher import launcher
+
+    if launcher() is not None:
+        from janus_training.parallel.launch import settle_who_speaks
+
+        settle_who_speaks(error)

@@ -58,7 +58,8 @@ class Checkpoints:
         self._janus, self._optimizer, self._ema = janus, optimizer, ema
         self._behind = behind
         self._writer = ThreadPoolExecutor(1, "checkpoint")
-        self._pending: Future[None] | None = None
+        self._written: Future[None] | None = None
+        self._closed: Future[None] | None = None
         self._abandoned = Event()
 
     def __enter__(self) -> Checkpoints:
@@ -97,50 +98,50 @@ class Checkpoints:
         self.wait()
         links = ("last", "best") if best else ("last",)
         name = f"step-{progress.step:08d}"
-        mesh, exists = self._janus.mesh, (self._root / name).exists()
-        mesh.barrier()  # nobody makes the folder before all have looked
-        if exists:
+        mesh = self._janus.mesh
+        # The first rank, which gives the folder its name, knows whether it has it.
+        if mesh.any(mesh.first and (self._root / name).exists()):
             if mesh.first:
                 self._point(links, name)
             return
-        content = json.dumps(asdict(progress), indent=2) + "\n"
+        scratch = self._root / f".{name}.part"
         if mesh.replicas.place == 0:
             own, averaged = self._own(), self._averaged()
-            self._pending = self._writer.submit(self._write, name, links, content, own, averaged)
+            self._written = self._writer.submit(self._write, scratch, own, averaged)
+        if mesh.first:
+            content = json.dumps(asdict(progress), indent=2) + "\n"
+            self._closed = self._writer.submit(self._close, scratch, name, links, content)
         if not self._behind:
             self.wait()
-            mesh.barrier()
 
     def wait(self) -> None:
-        """Until everything is on disk. Raises what went wrong while it was written."""
-        if self._pending is not None:
-            self._pending.result()
-            self._pending = None
+        """Until everything is on disk. Raises what went wrong while it was written, on any rank."""
+        if self._written is not None:
+            self._written.result()
+        # Fails where a rank is gone: without its part the first one would wait for ever.
+        self._janus.mesh.barrier()
+        if self._closed is not None:
+            self._closed.result()
+        self._written = self._closed = None
 
-    def _write(
-        self,
-        name: str,
-        links: tuple[str, ...],
-        content: str,
-        own: dict[str, Tensor],
-        averaged: dict[str, Tensor],
-    ) -> None:
+    def _write(self, scratch: Path, own: dict[str, Tensor], averaged: dict[str, Tensor]) -> None:
+        """This rank's part; a mark tells the first rank that it is there."""
         unit = self._janus.mesh.unit
-        scratch = self._root / f".{name}.part"
         scratch.mkdir(parents=True, exist_ok=True)
         for file, tensors in ((WEIGHTS, own), (MODEL, averaged)):
             rows = {key: self._janus.rows[_parameter(key)] for key in tensors if self._divided(key)}
             _flush(write_part(scratch / file, tensors, rows, unit.place, unit.size))
-        done = [scratch / f".done-{place}" for place in range(unit.size)]
-        done[unit.place].touch()
-        if not self._janus.mesh.first:
-            return
+        _mark(scratch, unit.place).touch()
+
+    def _close(self, scratch: Path, name: str, links: tuple[str, ...], content: str) -> None:
+        """Once all parts are there: the rest, and the name."""
         write_description(self._janus.model, scratch)
         (scratch / STATE).write_text(content)
-        while not all(mark.exists() for mark in done):
+        marks = [_mark(scratch, place) for place in range(self._janus.mesh.unit.size)]
+        while not all(mark.exists() for mark in marks):
             if self._abandoned.wait(POLL_SECONDS):
                 return
-        for mark in done:
+        for mark in marks:
             mark.unlink()
         for file in scratch.iterdir():
             _flush(file)
@@ -231,6 +232,11 @@ def _parameter(key: str) -> str:
         name, _, moment = rest.rpartition(".")
         return f"{name}.{moment}" if moment == "step" else name
     return rest if kind == "model" else key
+
+
+def _mark(scratch: Path, place: int) -> Path:
+    """Present once the rank at ``place`` of the unit has written its part."""
+    return scratch / f".done-{place}"
 
 
 def _flush(file: Path) -> None:

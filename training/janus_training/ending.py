@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from janus_md.errors import UserError
 from janus_training.checkpoint import last_state, load_progress
 from janus_training.config import TrainConfig
 from janus_training.schedule import Clock, Horizon
 
 
-def refuse_finished(run: Path, train: TrainConfig, batches_per_epoch: int, clock: Clock) -> None:
-    """Raise ``UserError`` where ``run`` has its report and ``train`` asks for nothing beyond it."""
+def what_is_finished(
+    run: Path, train: TrainConfig, batches_per_epoch: int, clock: Clock
+) -> str | None:
+    """What to say where ``run`` has its report and ``train`` asks for nothing beyond it; None where there is more."""
     state = load_progress(run)
     if state is None or not _is_reported(run):
-        return
+        return None
     clock.before = state.minutes
     horizon = Horizon(train, batches_per_epoch, clock)
     horizon.reserve = state.reserve
     # A run by wall time ends before its time by what a last step might have taken.
     if horizon.progress(state.step, ahead=state.minutes / max(state.step, 1)) < 1.0:
-        return
+        return None
     limit = _limit(train, horizon, state.step)
-    raise UserError(
+    return (
         f"{run} is finished: {state.step} steps in {state.minutes:.1f} min, the end that"
         f" {limit}={getattr(train, limit.removeprefix('train.'))} sets;"
         f" to go on, give --resume --set {limit}=MORE"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,22 +20,26 @@ from janus_training.checkpoint import Checkpoints, Progress
 from janus_training.config import Config, LossConfig
 from janus_training.data import Frames, load_frames
 from janus_training.ema import Ema
-from janus_training.ending import refuse_finished
+from janus_training.ending import what_is_finished
 from janus_training.evaluate import Result, by_task, errors_of
 from janus_training.loss import weights_at
 from janus_training.metrics import Metrics, Reporter
 from janus_training.optimizer import build_optimizer, peak_rate, set_rate
 from janus_training.parallel.evaluate import predict_shared
 from janus_training.parallel.janus import Janus
-from janus_training.parallel.mesh import Mesh, joined, make_mesh
+from janus_training.parallel.launch import joined
+from janus_training.parallel.mesh import Mesh, make_mesh
 from janus_training.parallel.share import Share, Shares
 from janus_training.prepare import Data, filled_in, new_model, prepare
 from janus_training.profile import StepProfile
 from janus_training.report import write_report
-from janus_training.run import begin_run, refuse_used, write_sample
+from janus_training.run import begin_run, launched_again, refuse_used, write_sample
 from janus_training.sampler import Position
 from janus_training.schedule import Clock, Horizon, lr_factor
 from janus_training.step import take_step
+
+SECONDS_TO_INSIST = 1.0
+"""A signal so much later than the first is another one."""
 
 REPORT_MINUTES = 0.2
 """Kept at the end of a run by wall time for the last checkpoint and the report."""
@@ -58,12 +63,15 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
             refuse_used(run)
         data = prepare(config, frames)
         if resume:
-            refuse_finished(run, config.train, len(data.sampler.epoch(0)), clock)
+            finished = what_is_finished(run, config.train, len(data.sampler.epoch(0)), clock)
+            if finished and launched_again(run):
+                return run  # a rank died after the last thing there was to do
+            if finished:
+                raise UserError(finished)
         mesh.barrier()  # all have looked at the folder
         if not resume and mesh.first:
-            begin_run(
-                run, config
-            )  # only now: whatever can be wrong with the input has been looked at
+            # Only now: whatever can be wrong with the input has been looked at.
+            begin_run(run, config)
         with _settings(config), Reporter(config.train.log_every, mesh.first) as reporter:
             _describe(reporter, frames, mesh)
             recorder = StepProfile(run, profile, mesh)
@@ -259,14 +267,17 @@ def _settings(config: Config) -> Iterator[None]:
 
 
 @contextmanager
-def _interruptions() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM append to, so that a step is finished and saved before the end."""
-    received: list[int] = []
+def _interruptions() -> Iterator[list[float]]:
+    """A list that SIGINT and SIGTERM append to, so that a step is finished and saved before the end.
+
+    Who insists ends it at once. One key pressed may arrive twice: from the terminal and from the launcher.
+    """
+    received: list[float] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        if received:
+        received.append(time.monotonic())
+        if received[-1] - received[0] > SECONDS_TO_INSIST:
             raise KeyboardInterrupt
-        received.append(number)
 
     try:
         before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}

@@ -40,6 +40,8 @@ class Metrics:
             return
         self._trackers = open_trackers(track, run)
         kept = [row for row in read_metrics(run) if row["step"] <= step] if step else []
+        # A run killed between its last checkpoint and its report validates the same weights again.
+        self._known = {_what(row) for row in kept if row["kind"] == "valid"}
         _rewrite(run, kept)
         self._jsonl = self._files.enter_context((run / JSONL).open("a"))
         self._csv = self._files.enter_context((run / CSV).open("a", newline=""))
@@ -47,7 +49,7 @@ class Metrics:
             self._files.callback(tracker.close)
 
     def write(self, row: dict[str, Any]) -> None:
-        if not self._writes:
+        if not self._writes or _what(row) in self._known:
             return
         self._jsonl.write(json.dumps(row) + "\n")
         self._jsonl.flush()
@@ -116,6 +118,10 @@ class Reporter:
             self._bar.console.print(line, highlight=False)
         elif self._speaks:
             print(line, file=sys.stderr, flush=True)
+
+
+def _what(row: dict[str, Any]) -> tuple[str, int, str | None]:
+    return row["kind"], row["step"], row.get("task")
 
 
 def _rewrite(run: Path, rows: list[dict[str, Any]]) -> None:

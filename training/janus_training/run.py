@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import ase.io
@@ -10,41 +9,36 @@ import ase.io
 from janus_md.errors import UserError
 from janus_md.io import Frame
 from janus_training.config import Config
+from janus_training.launcher import started_again
 from janus_training.recipe import load_config, write_config
 
 CONFIG = "config.yaml"
+UNFINISHED = f".{CONFIG}.part"
 FRAMES = "frames.extxyz"
 SAMPLE = 8
 
 
 def refuse_used(run: Path) -> None:
-    """Raise ``UserError`` where ``run`` is a file or a folder that holds anything."""
+    """Raise ``UserError`` where ``run`` is a file or a folder that holds anything but the trace of a killed start."""
     if run.is_file():
         raise UserError(f"{run} is a file; choose another output folder")
-    if run.exists() and any(run.iterdir()):
+    if run.exists() and any(file.name != UNFINISHED for file in run.iterdir()):
         used = (run / CONFIG).exists()
         what = "already holds a run" if used else "exists and is not empty"
         hint = ", or continue the run with --resume" if used else ""
         raise UserError(f"{run} {what}; choose another output folder{hint}")
 
 
-def beside_others() -> bool:
-    """Whether torchrun, Slurm or mpirun started this process as one of several."""
-    counts = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
-    return any(int(os.environ.get(name, "1")) > 1 for name in counts)
-
-
 def launched_again(run: Path) -> bool:
-    """Whether torchrun started this process anew, after another rank or this one died, in a run that had begun."""
-    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    return attempt > 0 and (run / CONFIG).is_file()
+    """Whether this process belongs to a second start of a run that had begun, after a rank or a node died."""
+    return started_again() and (run / CONFIG).is_file()
 
 
 def begin_run(run: Path, config: Config) -> None:
     """Make the folder and write the resolved configuration; refuse one that holds anything."""
     refuse_used(run)
     run.mkdir(parents=True, exist_ok=True)
-    scratch = run / f".{CONFIG}.part"
+    scratch = run / UNFINISHED
     write_config(config, scratch)
     scratch.replace(run / CONFIG)
 

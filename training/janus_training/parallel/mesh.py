@@ -9,13 +9,8 @@ One process is a mesh of one rank: the same code, and nothing is sent.
 
 from __future__ import annotations
 
-import gc
-import os
-import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import torch
@@ -23,9 +18,6 @@ import torch.distributed as dist
 
 from janus_md.errors import UserError
 from janus_training.parallel.ledger import Ledger
-
-PATIENCE = timedelta(minutes=30)
-"""How long a rank waits for another before it gives up."""
 
 
 @dataclass(frozen=True)
@@ -128,88 +120,3 @@ def _own(groups: list[list[int]], rank: int, ledger: Ledger) -> Group:
         if rank in ranks:
             return Group(len(ranks), ranks.index(rank), handle, ledger)
     raise AssertionError("every rank is in one group")
-
-
-@contextmanager
-def joined(device: str) -> Iterator[torch.device]:
-    """Join the other processes that torchrun, Slurm or mpirun started; the device of this rank inside the context.
-
-    A process that none of them started is alone. NCCL connects GPUs, gloo CPUs.
-    """
-    where = torch.device(device)
-    found = _torchrun() or _slurm() or _mpi()
-    if found is None:
-        yield where
-        return
-    rank, size, local, store = found
-    if where.type == "cuda":
-        where = torch.device("cuda", local % torch.cuda.device_count())
-        torch.cuda.set_device(where)
-    backend = "nccl" if where.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
-    try:
-        yield where
-    finally:
-        gc.collect()  # groups that are still referred to abort the process when it exits
-        dist.destroy_process_group()
-
-
-Found = tuple[int, int, int, dist.Store]
-"""Rank, number of ranks, rank on this node, and where they meet."""
-
-
-def _torchrun() -> Found | None:
-    names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    if any(name not in os.environ for name in names):
-        return None
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    # torchrun keeps the store of a group between restarts; the restart's number keeps their keys apart.
-    agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    store = dist.TCPStore(
-        os.environ["MASTER_ADDR"],
-        int(os.environ["MASTER_PORT"]),
-        size,
-        is_master=rank == 0 and not agent,
-        timeout=PATIENCE,
-    )
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return (
-        rank,
-        size,
-        int(os.environ.get("LOCAL_RANK", "0")),
-        dist.PrefixStore(f"attempt {attempt}", store),
-    )
-
-
-def _slurm() -> Found | None:
-    size = int(os.environ.get("SLURM_NTASKS", "1"))
-    if size == 1 or "SLURM_PROCID" not in os.environ:
-        return None
-    rank = int(os.environ["SLURM_PROCID"])
-    host = os.environ.get("MASTER_ADDR") or os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1")
-    # A port that the job's ranks all know and that another job on the node is unlikely to have.
-    port = int(os.environ.get("MASTER_PORT") or 20_000 + int(os.environ["SLURM_JOB_ID"]) % 20_000)
-    store = dist.TCPStore(host, port, size, is_master=rank == 0, timeout=PATIENCE)
-    return rank, size, int(os.environ.get("SLURM_LOCALID", "0")), store
-
-
-def _mpi() -> Found | None:
-    if not any(name in os.environ for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")):
-        return None
-    try:
-        from mpi4py import MPI
-    except ImportError:
-        raise UserError(
-            "mpirun started this process but mpi4py is missing; install it, or start the ranks with torchrun"
-        ) from None
-    ranks = MPI.COMM_WORLD
-    rank, size = ranks.Get_rank(), ranks.Get_size()
-    if size == 1:
-        return None
-    local = ranks.Split_type(MPI.COMM_TYPE_SHARED).Get_rank()
-    first = (
-        dist.TCPStore("0.0.0.0", 0, is_master=True, wait_for_workers=False) if rank == 0 else None
-    )
-    host, port = ranks.bcast(first and (socket.gethostname(), first.port))
-    store = first or dist.TCPStore(host, port, is_master=False, timeout=PATIENCE)
-    return rank, size, local, store

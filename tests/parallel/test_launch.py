@@ -1,0 +1,166 @@
+"""`janus-md train` under torchrun, mpirun and srun; ranks that are killed."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from parallel_support.launchers import (
+    TIME_LIMIT,
+    TRAIN,
+    assert_same_metrics,
+    done,
+    started,
+    with_mpirun,
+    with_srun,
+    with_torchrun,
+    write_recipe,
+)
+from parallel_support.mortal import assert_same_run, killed_now_and_then, wait_for_rows
+
+from janus_md.errors import UserError
+from janus_training.launcher import Start, launcher
+from janus_training.loop import train
+from janus_training.parallel.launch import first_host
+from janus_training.recipe import load_config
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_recipe(tmp_path_factory.mktemp("recipe"))
+
+
+@pytest.fixture(scope="module")
+def alone(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process."""
+    return train(load_config(recipe), tmp_path_factory.mktemp("alone") / "run")
+
+
+@pytest.fixture(scope="module")
+def torchrun(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of two ranks that torchrun started and nobody disturbed."""
+    run = tmp_path_factory.mktemp("torchrun") / "run"
+    command = [*with_torchrun(2), *TRAIN, str(recipe), "-o", str(run)]
+    ended = done([*command, "--set", "train.checkpoint_minutes=0"])
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("2 ranks: 2 x units of 1") == 1
+    assert ended.stderr.count("writing report.html") == 1
+    return run
+
+
+def test_torchrun(torchrun: Path, alone: Path) -> None:
+    assert_same_metrics(torchrun, alone)
+    assert (torchrun / "report.html").exists()
+
+
+def test_mpirun(recipe: Path, alone: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings = ["--set", "parallel.unit=2"]
+    ended = done([*with_mpirun(2), *TRAIN, str(recipe), "-o", str(run), *settings])
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("2 ranks: 1 x units of 2") == 1
+    assert_same_metrics(run, alone)
+
+
+def test_srun(recipe: Path, alone: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    ranks = with_srun(2, [*TRAIN, str(recipe), "-o", str(run)])
+    assert [code for code, _ in ranks] == [0, 0], ranks
+    assert "2 ranks" in ranks[0][1] and not ranks[1][1]
+    assert_same_metrics(run, alone)
+
+
+def test_a_wrong_number_of_ranks_is_said_once(recipe: Path, tmp_path: Path) -> None:
+    """Each rank ends by itself, with the code of a user's mistake."""
+    arguments = [*TRAIN, str(recipe), "-o", str(tmp_path / "run"), "--set", "parallel.unit=2"]
+    ranks = with_srun(3, arguments)
+    assert [code for code, _ in ranks] == [2, 2, 2]
+    words = "".join(said for _, said in ranks)
+    assert words == (
+        "janus-md: 3 ranks cannot be divided into units of 2; set parallel.unit to a divisor of 3\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_unit_needs_its_ranks(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unit is 4 but there is one process"):
+        train(load_config(recipe, ["parallel.unit=4"]), tmp_path / "run")
+
+
+def test_two_kills_leave_no_trace(recipe: Path, torchrun: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings = ["train.checkpoint_minutes=0"]
+    assert killed_now_and_then(recipe, run, settings, kills=2, seed=1) == 2
+    assert_same_run(run, torchrun)
+
+
+@pytest.mark.slow
+def test_twenty_kills_leave_no_trace(recipe: Path, tmp_path: Path) -> None:
+    settings = ["train.steps=160", "train.validate_every=7", "train.checkpoint_minutes=0"]
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    chosen = [part for setting in settings for part in ("--set", setting)]
+    ended = done([*with_torchrun(2), *TRAIN, str(recipe), "-o", str(whole), *chosen])
+    assert ended.returncode == 0, ended.stderr
+    assert killed_now_and_then(recipe, run, settings, kills=20, seed=0) == 20
+    assert_same_run(run, whole)
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_once_and_the_run_goes_on(recipe: Path, tmp_path: Path) -> None:
+    """The terminal tells the ranks, and torchrun tells them again."""
+    settings = ["--set", "train.steps=60"]
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    command = [*with_torchrun(2), *TRAIN, "-o", str(run)]
+    process = started([*command, str(recipe), *settings])
+    wait_for_rows(run, 8, process, time.monotonic() + TIME_LIMIT)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=TIME_LIMIT)[1]
+    assert process.returncode != 0
+    assert said.count("was interrupted at step") == 1, said
+    again = done([*command, "--resume"])
+    assert again.returncode == 0, again.stderr
+    ended = done([*with_torchrun(2), *TRAIN, "-o", str(whole), str(recipe), *settings])
+    assert ended.returncode == 0, ended.stderr
+    assert_same_run(run, whole)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, None),
+        ({"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, Start("torchrun", 1)),
+        ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "3"}, Start("mpirun", 3)),
+        ({"MPI_LOCALRANKID": "0", "PMI_RANK": "0", "PMI_SIZE": "2"}, Start("mpirun", 2)),
+        # A script that sbatch runs; a shell in an allocation of four; srun with a PMI of its own.
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, None),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1",
+          "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1"}, None),
+        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1",
+          "PMI_RANK": "3", "PMI_SIZE": "4"}, Start("srun", 4)),
+        # mpirun in a job of Slurm; torchrun on each of its nodes.
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1",
+          "OMPI_COMM_WORLD_RANK": "5", "OMPI_COMM_WORLD_SIZE": "8"}, Start("mpirun", 8)),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1",
+          "RANK": "0", "WORLD_SIZE": "16", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, Start("torchrun", 16)),
+    ],
+)  # fmt: skip
+def test_what_the_environment_tells(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: Start | None
+) -> None:
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert launcher() == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "host"),
+    [
+        ("", ""), ("alpha", "alpha"), ("alpha,beta", "alpha"), ("n[007-009,12]", "n007"),
+        ("n[3,5],login", "n3"), ("rack1-n[01-02]-ib", "rack1-n01-ib"),
+    ],
+)  # fmt: skip
+def test_the_first_of_slurms_nodes(nodes: str, host: str) -> None:
+    assert first_host(nodes) == host
