@@ -43,7 +43,10 @@ def _shapes() -> list[dict[str, Any]]:
     small = dict(PRESETS["small"])
     experts = small["top_k"] + small["num_shared_experts"]
     small |= {key: experts * small[key] for key in ("message_hidden", "feature_hidden")}
-    return [small | {"num_experts": 0, "top_k": 0, "num_shared_experts": 1}, PRESETS["10m"]]
+    return [
+        small | {"num_message_experts": 0, "num_feature_experts": 0, "num_shared_experts": 1},
+        PRESETS["10m"],
+    ]
 
 
 def _scaled(base: dict[str, Any], width: int) -> dict[str, Any]:

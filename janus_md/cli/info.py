@@ -71,9 +71,11 @@ def _describe_folder(path: Path) -> Facts:
 
     model = load_model(folder)
     config = model.config
+    messages, features = config.num_message_experts, config.num_feature_experts
     experts = (
-        f"{config.num_experts} routed, {config.top_k} per element, {config.num_shared_experts} shared"
-        if config.num_experts
+        f"{messages} routed for messages, {features} for features, {config.top_k} per element, "
+        f"{config.num_shared_experts} shared"
+        if messages or features
         else "none (dense)"
     )
     total = sum(parameter.numel() for parameter in model.parameters())

@@ -31,6 +31,12 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
     ] = False,
+    profile: Annotated[
+        int,
+        typer.Option(
+            "--profile", min=0, help="Steps to record: a trace and a picture in OUTPUT/profile."
+        ),
+    ] = 0,
 ) -> None:
     """Train; metrics, checkpoints and report.html go into the output folder.
 
@@ -54,4 +60,4 @@ def train(
         from janus_training.loop import train as run_training
     except ImportError as fault:
         raise UserError(f"{EXTRAS} ({fault})") from None
-    run_training(config, output, resume=resume)
+    run_training(config, output, resume=resume, profile=profile)

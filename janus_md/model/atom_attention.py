@@ -34,7 +34,7 @@ class AtomAttention(nn.Module):
             config.message_hidden,
             config.width,
             len(config.elements),
-            config.num_experts,
+            config.num_message_experts,
             config.top_k,
             config.num_shared_experts,
         )

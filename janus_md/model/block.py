@@ -27,7 +27,7 @@ class Block(nn.Module):
             config.feature_hidden,
             config.width,
             len(config.elements),
-            config.num_experts,
+            config.num_feature_experts,
             config.top_k,
             config.num_shared_experts,
         )

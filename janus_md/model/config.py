@@ -37,11 +37,14 @@ class ModelConfig(BaseModel):
     message_hidden: int = Field(128, ge=1, description="hidden units of one message expert")
     feature_hidden: int = Field(128, ge=1, description="hidden units of one feature expert")
     readout_hidden: int = Field(64, ge=1)
-    num_experts: int = Field(
-        0, ge=0, description="routed experts of each layer; 0 for a dense model"
+    num_message_experts: int = Field(
+        0, ge=0, description="routed message experts of a block; 0 for dense messages"
     )
-    top_k: int = Field(0, ge=0, description="routed experts an element uses")
-    num_shared_experts: int = Field(1, ge=0, description="experts every element uses")
+    num_feature_experts: int = Field(
+        0, ge=0, description="routed feature experts of a block; 0 for dense features"
+    )
+    top_k: int = Field(0, ge=0, description="routed experts of a layer that an element uses")
+    num_shared_experts: int = Field(1, ge=0, description="experts of a layer every element uses")
 
     charge: bool = Field(False, description="embed the total charge")
     spin: bool = Field(False, description="embed the spin multiplicity")
@@ -62,10 +65,11 @@ class ModelConfig(BaseModel):
     def _consistent(self) -> ModelConfig:
         if self.line_cutoff > self.cutoff:
             raise ValueError("line_cutoff must not exceed cutoff")
-        if self.num_experts == 0 and self.num_shared_experts == 0:
-            raise ValueError("a model needs routed experts, shared experts, or both")
-        if self.num_experts and not 1 <= self.top_k <= self.num_experts:
-            raise ValueError("top_k must be between 1 and num_experts")
+        for routed in (self.num_message_experts, self.num_feature_experts):
+            if routed == 0 and self.num_shared_experts == 0:
+                raise ValueError("a layer needs routed experts, shared experts, or both")
+            if routed and not 1 <= self.top_k <= routed:
+                raise ValueError("top_k must be between 1 and the number of routed experts")
         if self.width % self.heads or self.edge_width % self.heads:
             raise ValueError("width and edge_width must be multiples of heads")
         return self
@@ -83,7 +87,8 @@ class ModelConfig(BaseModel):
     @property
     def floats_per_edge(self) -> int:
         """Rough number of values that the backward pass keeps for an edge, over all blocks."""
-        hidden = self.message_hidden * (self.top_k + self.num_shared_experts)
+        routed = self.top_k if self.num_message_experts else 0
+        hidden = self.message_hidden * (routed + self.num_shared_experts)
         return self.blocks * (2 * hidden + 8 * self.width + 10 * self.edge_width)
 
     @property

@@ -12,13 +12,20 @@ from janus_md.model.config import ModelConfig
 class Geometry(nn.Module):
     """Edge vectors → initial edge features and the context of the blocks."""
 
-    __constants__ = ("has_line", "has_reduced", "is_routed", "num_elements")
+    __constants__ = (
+        "has_line",
+        "has_reduced",
+        "routes_messages",
+        "routes_features",
+        "num_elements",
+    )
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.has_line = config.num_line_blocks > 0
         self.num_elements = len(config.elements)
-        self.is_routed = config.num_experts > 0
+        self.routes_messages = config.num_message_experts > 0
+        self.routes_features = config.num_feature_experts > 0
         self.cutoff = config.cutoff
         self.line_cutoff = config.line_cutoff
         self.num_angular = config.num_angular
@@ -55,11 +62,10 @@ class Geometry(nn.Module):
             to angles.
         """
         line_count = line_count if self.has_line else 0
-        atom_counts = self._by_element(centres)
-        row_counts = atom_counts
+        atom_counts = self._by_element(centres, self.routes_features)
         if owners.numel() > 0:
             centres = centres.index_select(0, owners)
-            row_counts = self._by_element(centres)
+        row_counts = self._by_element(centres, self.routes_messages)
         lengths = torch.sqrt((vectors * vectors).sum(-1))
         directions = vectors / lengths.unsqueeze(-1)
         # The features start from the bare basis: a norm acts on them, and a norm undoes an envelope.
@@ -85,9 +91,9 @@ class Geometry(nn.Module):
         ]
         return self.edge_embedding(basis), context
 
-    def _by_element(self, species: Tensor) -> Tensor:
+    def _by_element(self, species: Tensor, routed: bool) -> Tensor:
         # Only products per element need these numbers, and a GPU's work must end before they can be fetched.
-        if not self.is_routed:
+        if not routed:
             return species.new_zeros([0])
         ones = torch.ones_like(species)
         return species.new_zeros(self.num_elements).scatter_add(0, species, ones).cpu()

@@ -15,35 +15,35 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
         "blocks": 2, "width": 16, "edge_width": 16, "heads": 2, "key_width": 4,
         "num_radial": 6, "num_angular": 5, "message_hidden": 16, "feature_hidden": 16, "readout_hidden": 16,
-        "num_experts": 4, "top_k": 2, "num_shared_experts": 1,
+        "num_message_experts": 4, "num_feature_experts": 4, "top_k": 2, "num_shared_experts": 1,
     },
     # About a million active parameters, for a laptop.
     "small": {
         "blocks": 3, "width": 128, "edge_width": 64, "heads": 4, "key_width": 8,
         "message_hidden": 96, "feature_hidden": 192, "readout_hidden": 64,
-        "num_experts": 8, "top_k": 2, "num_shared_experts": 1,
+        "num_message_experts": 8, "num_feature_experts": 8, "top_k": 2, "num_shared_experts": 1,
     },
     # A dense peer of MatRIS-10M.
     "10m": {
         "blocks": 6, "width": 256, "edge_width": 128, "heads": 8, "key_width": 16, "num_radial": 16,
         "message_hidden": 768, "feature_hidden": 1536, "readout_hidden": 256,
-        "num_experts": 0, "top_k": 0, "num_shared_experts": 1,
+        "num_message_experts": 0, "num_feature_experts": 0, "num_shared_experts": 1,
     },
     # The three sizes of arXiv:2604.15821: total and active parameters within 2 %; widths are not published.
     "moe-s": {
         "blocks": 6, "width": 768, "edge_width": 384, "heads": 12, "key_width": 32, "num_radial": 16,
         "message_hidden": 2304, "feature_hidden": 1728, "readout_hidden": 384,
-        "num_experts": 32, "top_k": 4, "num_shared_experts": 1,
+        "num_message_experts": 32, "num_feature_experts": 32, "top_k": 4, "num_shared_experts": 1,
     },
     "moe-m": {
         "blocks": 6, "width": 1536, "edge_width": 768, "heads": 16, "key_width": 32, "num_radial": 16,
         "message_hidden": 1280, "feature_hidden": 1664, "readout_hidden": 768,
-        "num_experts": 48, "top_k": 8, "num_shared_experts": 1,
+        "num_message_experts": 48, "num_feature_experts": 48, "top_k": 8, "num_shared_experts": 1,
     },
     "moe-l": {
         "blocks": 6, "width": 2560, "edge_width": 1024, "heads": 16, "key_width": 64, "num_radial": 16,
         "message_hidden": 2176, "feature_hidden": 3456, "readout_hidden": 1280,
-        "num_experts": 72, "top_k": 16, "num_shared_experts": 1,
+        "num_message_experts": 72, "num_feature_experts": 72, "top_k": 16, "num_shared_experts": 1,
     },
 }  # fmt: skip
 

@@ -26,8 +26,14 @@ def structures() -> list[ase.Atoms]:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"num_experts": 0, "top_k": 0}, {}, {"num_shared_experts": 0}, {"line_blocks": 1}],
-    ids=["dense", "moe", "moe-no-shared", "one-line-block"],
+    [
+        {"num_message_experts": 0, "num_feature_experts": 0},
+        {},
+        {"num_message_experts": 0},
+        {"num_shared_experts": 0},
+        {"line_blocks": 1},
+    ],
+    ids=["dense", "moe", "moe-dense-messages", "moe-no-shared", "one-line-block"],
 )
 def test_same_energy_and_forces(settings: dict[str, int]):
     torch.manual_seed(0)

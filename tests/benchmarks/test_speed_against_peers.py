@@ -29,13 +29,17 @@ def test_structures_are_near_the_size_and_physical(script, material: str) -> Non
 def test_a_matched_model_has_the_parameters_it_says(script, wanted: int) -> None:
     matched = script("matched")
     config = matched.matched_config(wanted, ["Na", "Cl"])
-    assert config.num_experts == 0 and config.elements == ["Na", "Cl"]
+    assert config.num_message_experts == config.num_feature_experts == 0
+    assert config.elements == ["Na", "Cl"]
     assert matched.active_parameters(config) == pytest.approx(wanted, rel=0.01)
 
 
 def test_unused_experts_are_not_active(script) -> None:
     active = script("matched").active_parameters
-    few, many = (preset("tiny", elements=["H", "O"], num_experts=count) for count in (4, 9))
+    few, many = (
+        preset("tiny", elements=["H", "O"], num_message_experts=count, num_feature_experts=count)
+        for count in (4, 9)
+    )
     assert active(few) == active(many) == active(preset("tiny", elements=["H"]))
 
 

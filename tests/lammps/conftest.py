@@ -48,7 +48,9 @@ def models(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dense_model(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One perceptron for all elements, in double precision."""
     path = tmp_path_factory.mktemp("dense") / "dense.janus.pt"
-    export_model(random_model(num_experts=0, top_k=0), path, precision="double")
+    export_model(
+        random_model(num_message_experts=0, num_feature_experts=0), path, precision="double"
+    )
     return path
 
 

@@ -33,7 +33,9 @@ def evaluate(model: MatRISMoE, device: str) -> torch.Tensor:
 @pytest.mark.parametrize("form", ["own", "merged", "scripted"])
 def test_a_dense_model_never_asks_for_a_value(form: str) -> None:
     """On the meta device there are no values, and asking for one fails; on a GPU it would wait for it."""
-    model = MatRISMoE(preset("tiny", elements=["Si", "O"], num_experts=0, top_k=0))
+    model = MatRISMoE(
+        preset("tiny", elements=["Si", "O"], num_message_experts=0, num_feature_experts=0)
+    )
     model = model if form == "own" else merge_experts(model)
     model = torch.jit.script(model) if form == "scripted" else model
     assert evaluate(model, "cpu").isfinite().all()

@@ -94,3 +94,25 @@ def all_gather_begun(sizes: list[int], group: Group) -> Callable[[Tensor], Tenso
         return all_gather(x, sizes, group, pending)
 
     return gather
+
+
+def half_precision() -> tuple[float, float]:
+    """Largest relative error of a row, and of a second derivative, when rows travel as 16-bit floats."""
+    group = make_mesh(1).world
+    torch.manual_seed(group.place)
+    x = torch.randn(2 * group.size, 5, dtype=torch.float64) * torch.logspace(-8, 8, 5)
+    x = (x * torch.logspace(-6, 6, 2 * group.size)[:, None]).requires_grad_()
+    counts = [2] * group.size
+
+    def slopes(half: bool) -> tuple[Tensor, Tensor]:
+        found = all_to_all(x, counts, counts, group, "test", half)
+        (first,) = torch.autograd.grad((found**3).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(first.sum(), x)
+        return found.detach(), second
+
+    (rows, second), (exact, exact_second) = slopes(True), slopes(False)
+
+    def error(a: Tensor, b: Tensor) -> float:
+        return float(((a - b).abs().amax(1) / b.abs().amax(1)).max())
+
+    return error(rows, exact), error(second, exact_second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +29,7 @@ LOSS = LossConfig(
     stress=TermConfig(weight=3.0, form="l2"),
 )
 WEIGHTS = {"energy": 1.0, "forces": 2.0, "stress": 3.0, "magmoms": 0.0}
-DENSE = {"num_experts": 0, "top_k": 0}
+DENSE = {"num_message_experts": 0, "num_feature_experts": 0}
 
 
 def frames() -> list[Frame]:
@@ -78,60 +79,71 @@ def slopes(janus: Janus, share: Share) -> float:
     return float(loss.detach())
 
 
-def differences(
-    dtype: torch.dtype, fields: dict[str, Any], unit: int, divide: bool, chosen: list[int], steps: int,
-    parallel: dict[str, Any],
-) -> dict[str, float]:  # fmt: skip
-    """Largest difference of each parameter's gradient from that of one process, over its largest entry.
+def differences_in_layouts(
+    dtype: str, fields: dict[str, Any], layouts: dict[str, tuple[int, bool, dict[str, Any]]],
+    chosen: list[int], steps: int = 0, method: str = "muon",
+) -> dict[str, dict[str, float]]:  # fmt: skip
+    """For each layout (unit, whether to divide graphs, configuration): how far gradients are from those of one process.
 
-    And of the weights after ``steps`` of the optimiser.
+    Of each parameter the largest difference over its largest entry; with ``steps`` also of the weights after so many
+    steps of the optimiser.
     """
+    torch.use_deterministic_algorithms(True)
     store = GraphStore(frames(), ["a"], 4.0, 3.0, 1.0)
     if fields.get("line_blocks") == 0:
         store.layout = NarrowRows.suited(store.atoms_by_neighbours)
-    torch.use_deterministic_algorithms(True)
-    alone = Janus(new_model(dtype, fields), Mesh(), ParallelConfig())
-    mesh = make_mesh(unit)
-    config = ParallelConfig(unit=unit, **parallel)
-    janus = Janus(new_model(dtype, fields), mesh, config)
-    share, single = shares_of(store, mesh, divide)(chosen), shares_of(store, Mesh(), False)(chosen)
-    total = sum(mesh.everyone(slopes(janus, share)))
-    expected = slopes(alone, single)
-    assert abs(total - expected) < 1e-4 * abs(expected)
-    found = {
-        name: _difference(value, name, alone.model, lambda p: p.grad, mesh)
-        for name, value in janus.model.named_parameters()
-    }
-    norms = janus.clip(1e9), alone.clip(1e9)
-    found["norm"] = abs(norms[0] - norms[1]) / norms[1]
-    if steps:
-        optimizers = [
-            build_optimizer(j.model, OptimiserConfig(lr=1e-3), 4.0) for j in (janus, alone)
-        ]
-        for _ in range(steps):
-            slopes(janus, share)
-            slopes(alone, single)
-            for optimizer in optimizers:
-                optimizer.step()
-        for name, value in janus.model.named_parameters():
-            found[f"after {name}"] = _difference(
-                value, name, alone.model, lambda p: p.detach(), mesh
-            )
+    model = new_model(getattr(torch, dtype), fields)
+    alone = Janus(copy.deepcopy(model), Mesh(), ParallelConfig())
+    batch = shares_of(store, Mesh(), False)(chosen)
+    loss, optimizer = slopes(alone, batch), _optimizer(alone, method)
+    norm = alone.clip(1e9)
+    expected = {name: _copy(value.grad) for name, value in alone.model.named_parameters()}
+    weights = _after(alone, batch, optimizer, steps)
+    found = {}
+    for layout, (unit, divide, parallel) in layouts.items():
+        mesh = make_mesh(unit)
+        config = ParallelConfig(unit=unit, **parallel)
+        janus = Janus(copy.deepcopy(model), mesh, config)
+        share = shares_of(store, mesh, divide)(chosen)
+        assert abs(mesh.total([slopes(janus, share)])[0] - loss) < 1e-5 * abs(loss)
+        differences = {
+            name: _difference(value.grad, expected[name], janus.rows.get(name))
+            for name, value in janus.model.named_parameters()
+            if value.numel()
+        }
+        differences["norm"] = abs(janus.clip(1e9) - norm) / norm
+        for name, value in _after(janus, share, _optimizer(janus, method), steps).items():
+            differences[f"after {name}"] = _difference(value, weights[name], janus.rows.get(name))
+        found[layout] = differences
     return found
 
 
-def _difference(value: torch.Tensor, name: str, alone: MatRISMoE, of: Any, mesh: Mesh) -> float:
-    """Of what this rank holds of a parameter."""
-    expected = alone.get_parameter(name)
-    if value.numel() == 0:
+def _optimizer(janus: Janus, method: str) -> torch.optim.Optimizer:
+    return build_optimizer(janus.model, OptimiserConfig(lr=1e-3, method=method), 4.0)
+
+
+def _after(
+    janus: Janus, share: Share, optimizer: torch.optim.Optimizer, steps: int
+) -> dict[str, torch.Tensor]:
+    """What this rank holds of the weights after so many steps on one batch; nothing where there are none."""
+    for _ in range(steps):
+        slopes(janus, share)
+        optimizer.step()
+    named = janus.model.named_parameters() if steps else []
+    return {name: value.detach().clone() for name, value in named if value.numel()}
+
+
+def _copy(gradient: torch.Tensor | None) -> torch.Tensor | None:
+    return None if gradient is None else gradient.clone()
+
+
+def _difference(
+    value: torch.Tensor | None, expected: torch.Tensor | None, rows: tuple[int, int] | None
+) -> float:
+    """Largest, over the largest entry of what is expected, of the rows that are held."""
+    if value is None or expected is None:
+        assert value is expected
         return 0.0
-    theirs = of(expected)
-    if value.shape != expected.shape:
-        counts = [len(expected) * (r + 1) // mesh.unit.size - len(expected) * r // mesh.unit.size
-                  for r in range(mesh.unit.size)]  # fmt: skip
-        theirs = theirs.split(counts)[mesh.unit.place]
-    if theirs is None:
-        assert of(value) is None, name
-        return 0.0
-    scale = of(expected).abs().max().clamp(min=1e-12)
-    return float((of(value) - theirs).abs().max() / scale)
+    scale = expected.abs().max().clamp(min=1e-12)
+    held = expected if rows is None else expected[rows[0] : rows[1]]
+    return float((value - held).abs().max() / scale) if held.numel() else 0.0

@@ -13,11 +13,12 @@ from janus_md.graph import batch_graphs, build_graph
 from janus_md.model import MatRISMoE, predict, preset
 
 ELEMENTS = ["O", "Na", "Si", "Cl"]
-DENSE = {"num_experts": 0, "top_k": 0}
+DENSE = {"num_message_experts": 0, "num_feature_experts": 0}
 VARIANTS = {
     "dense": DENSE,
     "moe": {},
     "moe-no-angles": {"line_blocks": 0, "num_reduced": 0},
+    "moe-dense-messages": {"num_message_experts": 0},
     "moe-no-shared": {"num_shared_experts": 0},
     "moe-charge-spin": {"charge": True, "spin": True, "magmoms": True},
 }

@@ -33,7 +33,7 @@ TIMESTEP = 0.5e-3
 CUTOFF, LINE_CUTOFF = 4.5, 2.8
 """Å, amid the third and the first shell of the crystal."""
 
-KINDS = {"dense": {"num_experts": 0, "top_k": 0}, "moe": {}}
+KINDS = {"dense": {"num_message_experts": 0, "num_feature_experts": 0}, "moe": {}}
 
 
 def metal_model(kind: str, scale: float) -> MatRISMoE:

@@ -26,10 +26,20 @@ from janus_training.recipe import load_config
 
 SMALL = {"elements": ["Na", "Cl"], "num_radial": 3, "num_angular": 3, "cutoff": 5.0}
 VARIANTS = {
-    "dense": {"num_experts": 0, "top_k": 0},
-    "moe": {"num_experts": 3, "top_k": 2},
-    "moe, no line attention": {"num_experts": 3, "top_k": 2, "line_blocks": 0},
-    "line attention first": {"num_experts": 0, "top_k": 0, "blocks": 3, "line_blocks": 1},
+    "dense": {"num_message_experts": 0, "num_feature_experts": 0},
+    "moe": {"num_message_experts": 3, "num_feature_experts": 3, "top_k": 2},
+    "moe, no line attention": {
+        "num_message_experts": 3,
+        "num_feature_experts": 3,
+        "top_k": 2,
+        "line_blocks": 0,
+    },
+    "line attention first": {
+        "num_message_experts": 0,
+        "num_feature_experts": 0,
+        "blocks": 3,
+        "line_blocks": 1,
+    },
     "graph embeddings": {"charge": True, "spin": True, "composition": True, "magmoms": True},
 }
 

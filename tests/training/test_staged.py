@@ -26,11 +26,11 @@ TYPICAL = Sizes(atoms=40, graphs=4, rows=40, slots=30, line=12)
 NARROW = Sizes(atoms=40, graphs=4, rows=90, slots=7, line=0, width=7)
 SMALL = {"elements": ["Na", "Cl"], "blocks": 1, "num_radial": 3, "num_angular": 3}
 VARIANTS = {
-    "dense": {"num_experts": 0, "top_k": 0},
-    "moe": {"num_experts": 3, "top_k": 2},
+    "dense": {"num_message_experts": 0, "num_feature_experts": 0},
+    "moe": {"num_message_experts": 3, "num_feature_experts": 3, "top_k": 2},
     "graph-embeddings": {
-        "num_experts": 0,
-        "top_k": 0,
+        "num_message_experts": 0,
+        "num_feature_experts": 0,
         "magmoms": True,
         "charge": True,
         "spin": True,
@@ -149,6 +149,6 @@ def test_no_compiler_is_one_sentence(monkeypatch: pytest.MonkeyPatch):
         raise InvalidCxxCompiler
 
     monkeypatch.setattr(staged, "get_cpp_compiler", none_found)
-    model = MatRISMoE(preset("tiny", **SMALL, num_experts=0, top_k=0))
+    model = MatRISMoE(preset("tiny", **SMALL, num_message_experts=0, num_feature_experts=0))
     with pytest.raises(UserError, match=r"install g\+\+ or set train.compile=false"):
         StagedDerivatives(model, TYPICAL)

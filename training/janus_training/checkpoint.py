@@ -50,9 +50,13 @@ class Progress:
 class Checkpoints:
     """Writes and restores what a rank holds of a run."""
 
-    def __init__(self, run: Path, janus: Janus, optimizer: torch.optim.Optimizer, ema: Ema) -> None:
+    def __init__(
+        self, run: Path, janus: Janus, optimizer: torch.optim.Optimizer, ema: Ema, behind: bool
+    ) -> None:
+        """behind: write from a copy while training goes on; else :meth:`save` returns once all is written."""
         self._root = run / "checkpoints"
         self._janus, self._optimizer, self._ema = janus, optimizer, ema
+        self._behind = behind
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._pending: Future[None] | None = None
         self._abandoned = Event()
@@ -103,6 +107,9 @@ class Checkpoints:
         if mesh.replicas.place == 0:
             own, averaged = self._own(), self._averaged()
             self._pending = self._writer.submit(self._write, name, links, content, own, averaged)
+        if not self._behind:
+            self.wait()
+            mesh.barrier()
 
     def wait(self) -> None:
         """Until everything is on disk. Raises what went wrong while it was written."""
@@ -159,11 +166,15 @@ class Checkpoints:
             tensors["random.cpu"] = torch.get_rng_state()
             if torch.cuda.is_available():
                 tensors["random.cuda"] = torch.cuda.get_rng_state()
-        return {name: _copied(value) for name, value in tensors.items()}
+        return {name: self._taken(value) for name, value in tensors.items()}
 
     def _averaged(self) -> dict[str, Tensor]:
         with self._ema.applied():
-            return {name: _copied(value) for name, value in self._spoken_for().items()}
+            return {name: self._taken(value) for name, value in self._spoken_for().items()}
+
+    def _taken(self, value: Tensor) -> Tensor:
+        """On the CPU, and not changed by what comes after if it is written behind the training."""
+        return value.detach().to("cpu", copy=self._behind).contiguous()
 
     def _spoken_for(self) -> dict[str, Tensor]:
         """Parameters and buffers that no rank before this one in its unit writes."""
@@ -220,10 +231,6 @@ def _parameter(key: str) -> str:
         name, _, moment = rest.rpartition(".")
         return f"{name}.{moment}" if moment == "step" else name
     return rest if kind == "model" else key
-
-
-def _copied(value: Tensor) -> Tensor:
-    return value.detach().to("cpu", copy=True).contiguous()
 
 
 def _flush(file: Path) -> None:

@@ -187,6 +187,10 @@ class TrainConfig(Part):
     )
     validate_every: PositiveInt | None = Field(None, description="Steps; null: once an epoch.")
     checkpoint_minutes: float = Field(2.0, ge=0, description="Also saved after every validation.")
+    checkpoint_behind: bool = Field(
+        True,
+        description="Write checkpoints while training goes on, from a copy of weights and moments.",
+    )
     log_every: PositiveInt = 10
 
     @model_validator(mode="after")

@@ -29,6 +29,7 @@ from janus_training.parallel.janus import Janus
 from janus_training.parallel.mesh import Mesh, joined, make_mesh
 from janus_training.parallel.share import Share, Shares
 from janus_training.prepare import Data, filled_in, new_model, prepare
+from janus_training.profile import StepProfile
 from janus_training.report import write_report
 from janus_training.run import begin_run, refuse_used, write_sample
 from janus_training.sampler import Position
@@ -39,12 +40,13 @@ REPORT_MINUTES = 0.2
 """Kept at the end of a run by wall time for the last checkpoint and the report."""
 
 
-def train(config: Config, run: str | Path, resume: bool = False) -> Path:
+def train(config: Config, run: str | Path, resume: bool = False, profile: int = 0) -> Path:
     """Train as ``config`` says, write everything into the folder ``run``, return it.
 
     Joins the other ranks where torchrun, mpirun or Slurm started several.
     ``resume`` goes on from the run's last checkpoint: to the last bit as if it had not been interrupted,
     where the run ends by steps or epochs (by wall time the learning rate depends on the clock).
+    ``profile``: so many steps are recorded in ``RUN/profile``.
     Raises ``UserError`` where data, configuration or folder are at fault, or nothing is left to do.
     """
     run, clock = Path(run), Clock()
@@ -64,13 +66,14 @@ def train(config: Config, run: str | Path, resume: bool = False) -> Path:
             )  # only now: whatever can be wrong with the input has been looked at
         with _settings(config), Reporter(config.train.log_every, mesh.first) as reporter:
             _describe(reporter, frames, mesh)
-            _train(config, data, run, clock, reporter, mesh, device)
+            recorder = StepProfile(run, profile, mesh)
+            _train(config, data, run, clock, reporter, mesh, device, recorder)
     return run
 
 
 def _train(
     config: Config, data: Data, run: Path, clock: Clock, reporter: Reporter, mesh: Mesh,
-    device: torch.device,
+    device: torch.device, recorder: StepProfile,
 ) -> None:  # fmt: skip
     batches_per_epoch = len(data.sampler.epoch(0))
     structures_per_batch = len(data.train) / batches_per_epoch
@@ -82,7 +85,8 @@ def _train(
     optimizer = build_optimizer(janus.model, config.optimiser, structures_per_batch)
     peak = peak_rate(config.optimiser, structures_per_batch)
     ema = Ema(janus.model, config.ema.decay)
-    checkpoints = Checkpoints(run, janus, optimizer, ema)
+    behind = config.train.checkpoint_behind
+    checkpoints = Checkpoints(run, janus, optimizer, ema, behind)
     state = checkpoints.load() or Progress()
     clock.before = state.minutes
     horizon = Horizon(config.train, batches_per_epoch, clock)
@@ -124,12 +128,15 @@ def _train(
                 position, share = next(batches)
                 rate = peak * lr_factor(config.schedule, progress)
                 set_rate(optimizer, rate)
+                recorder.begin_step()
                 row = take_step(janus, optimizer, share.to(device), config, progress)
                 ema.update(state.step)
                 state.step, state.position = state.step + 1, position
                 horizon.step_done()
-                if mesh.world.size > 1 and state.step % config.train.log_every == 0:
+                due = mesh.world.size > 1 and state.step % config.train.log_every == 0
+                if due or recorder.records:
                     row["ranks"] = janus.accounts(share)
+                recorder.end_step(row.get("ranks"))
                 _write_step(metrics, reporter, state, row | {"lr": rate}, progress, horizon, clock)
                 # A validation must not eat the stretch at the last learning rate, nor repeat the last one.
                 after = mesh.agreed(horizon.progress(state.step, ahead=horizon.reserve))

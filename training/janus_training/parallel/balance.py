@@ -58,7 +58,9 @@ def assign(costs: Floats, divided: NDArray[np.bool_], ranks: int, unit: int) -> 
 def _improve(costs: Floats, whole: list[list[int]], loads: Floats) -> bool:
     """Move or swap one graph of the fullest rank where that lowers the larger of two loads; whether it did."""
     top = int(loads.argmax())
-    given = np.array([*whole[top]], dtype=np.int64)
+    given = np.array(whole[top], dtype=np.int64)
+    if not len(given):
+        return False
     for other in np.argsort(loads, kind="stable"):
         gap = loads[top] - loads[other]
         taken = np.array([*whole[other], -1], dtype=np.int64)

@@ -163,6 +163,7 @@ def _unscaled(buffers: Sequence[Tensor]) -> Tensor:
 
 def start_all_reduce(x: Tensor, group: Group, what: str) -> Pending:
     """Begin :func:`all_reduce` in place; not differentiable by itself."""
+    assert x.is_contiguous(), "messages are memory as it lies"
     # A ring sends all but its own part twice.
     group.ledger.sent(what, 2 * (group.size - 1) * x.numel() * x.element_size() // group.size)
     return Pending(_begun(group, dist.all_reduce, x), x, group, what)

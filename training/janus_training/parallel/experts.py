@@ -147,7 +147,7 @@ class Stack:
     def start_back(self, gradient: Tensor) -> Pending:
         plan, place = self.plan, self.plan.unit.place
         if plan.moves.by_tokens:
-            return Pending([], gradient, plan.unit, self.what)
+            return Pending([], gradient.contiguous(), plan.unit, self.what)
         sent, received = self._counts(place)
         back = start_all_to_all(gradient, received, sent, plan.unit, self.what, plan.half)
         rows, arrived = self._rows(gradient.device), back.finish

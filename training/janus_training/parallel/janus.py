@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from janus_training.parallel.gradients import Buckets, clip_to_norm
 from janus_training.parallel.graph import Halo
 from janus_training.parallel.ledger import PHASES
 from janus_training.parallel.mesh import Group, Mesh
-from janus_training.parallel.sharding import Gradients, Restorer, shard
+from janus_training.parallel.sharding import BlockWeights, Gradients, Restorer, shard
 from janus_training.parallel.share import Share
 
 
@@ -54,13 +54,16 @@ class Janus:
         self._blocks: BlockwiseDerivatives | None = None
         self.rows: dict[str, tuple[int, int]] = {}
         self.plans: list[ExpertPlan] = []
+        self._sharded: list[BlockWeights] = []
         sharded: set[str] = set()
         self._reduction = Gradients(mesh, config.overlap)
+        self._whole = _bytes(model.blocks.parameters())
         if mesh.unit.size > 1:
             half = config.compress_experts == "fp16"
             weights = shard(model, mesh, config.shard_parameters, config.shard_experts, half)
             restorer = Restorer(weights, self._reduction, config.overlap)
             self._blocks = BlockwiseDerivatives(model, weights, restorer, mesh.ledger)
+            self._sharded = weights
             for index, block in enumerate(weights):
                 sharded.update(f"blocks.{index}.{name}" for name in block.sharded)
                 self.plans += block.plans
@@ -103,7 +106,7 @@ class Janus:
         """Gradients of the sum of all ranks' losses, each where its parameter is held."""
         self.mesh.ledger.phase = PHASES[2]
         loss.backward()
-        self._reduction.finish()
+        self._reduction.finish(self._sharded)
         self._buckets.finish()
         # Where shards travel together, one that nothing in the batch uses has gradient zero: so it has everywhere.
         for parameter in self.model.blocks.parameters():
@@ -127,7 +130,7 @@ class Janus:
             tables[name] = {
                 key: combine(ledger[name].get(key, 0.0) for ledger in ledgers) for key in keys
             }
-        held = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        held = _bytes(self.model.parameters())
         return tables | {
             "parameters": max(self.mesh.everyone(held)),
             "imbalance": share.imbalance,
@@ -147,9 +150,9 @@ class Janus:
             return np.full(len(sizes), divide)
         if self._memory is None:
             return np.zeros(len(sizes), dtype=bool)
-        return self._bytes(sizes[:, 1]) > self._memory * 1e9
+        return self._activations(sizes[:, 1]) > self._memory * 1e9
 
-    def _bytes(self, slots: Any) -> Any:
+    def _activations(self, slots: Any) -> Any:
         return training_bytes(self.model, slots)
 
     def _policies(self, neighbours: Sequence[Tensor]) -> list[BlockPolicy]:
@@ -157,9 +160,15 @@ class Janus:
         recompute = config.recompute
         if recompute == "auto":
             slots = sum(table.numel() for table in neighbours)
-            recompute = self._memory is not None and self._bytes(slots) > self._memory * 1e9
-        regather = config.regather is True
+            recompute = self._memory is not None and self._activations(slots) > self._memory * 1e9
+        regather = config.regather
+        if regather == "auto":
+            regather = self._memory is not None and self._whole > self._memory * 1e9
         return [BlockPolicy(recompute or regather, regather)] * self.model.num_blocks
+
+
+def _bytes(parameters: Iterable[Tensor]) -> int:
+    return sum(p.numel() * p.element_size() for p in parameters)
 
 
 def _whole(found: Prediction, halo: Halo, unit: Group) -> Prediction:

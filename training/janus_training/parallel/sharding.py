@@ -167,7 +167,7 @@ class Gradients:
         self._mesh = mesh
         self._limit = self.IN_FLIGHT if overlap else 0
         self._flying: deque[tuple[BlockWeights, Source, Pending]] = deque()
-        self._sums: dict[tuple[int, int], tuple[BlockWeights, Source, Tensor]] = {}
+        self._sums: dict[tuple[int, int], Tensor] = {}
 
     def add(self, weights: BlockWeights, source: Source, gradient: Tensor) -> None:
         """One more contribution to the gradient of a source."""
@@ -175,30 +175,35 @@ class Gradients:
         while len(self._flying) > self._limit:
             self._land()
 
-    def finish(self) -> None:
-        """Wait for everything; the parameters then have the gradients of the whole batch."""
+    def finish(self, blocks: Sequence[BlockWeights]) -> None:
+        """Wait for everything; the parameters of ``blocks`` then have the gradients of the whole batch."""
         while self._flying:
             self._land()
-        replicas, reduced = self._mesh.replicas, []
+        totals = []
+        for weights in blocks:
+            for source in weights.sources:
+                # Units differ in what their batches use and when: replicas meet in the order of the sources.
+                total = self._sums.pop((id(weights), id(source)), None)
+                if total is None:
+                    total = torch.zeros_like(source.local(weights.held))
+                totals.append((weights, source, total))
+        replicas = self._mesh.replicas
         if replicas.size > 1:
-            reduced = [
-                start_all_reduce(total, replicas, "gradients") for *_, total in self._sums.values()
-            ]
-        for pending in reduced:
-            pending.wait()
-        for weights, source, total in self._sums.values():
+            begun = [start_all_reduce(total, replicas, "gradients") for *_, total in totals]
+            for pending in begun:
+                pending.wait()
+        for weights, source, total in totals:
             held = weights.held
             for name, gradient in source.owned(total).items():
                 held[name].grad = gradient
-        self._sums.clear()
 
     def _land(self) -> None:
         weights, source, pending = self._flying.popleft()
         arrived, key = pending.wait(), (id(weights), id(source))
         if key in self._sums:
-            self._sums[key][2].add_(arrived)
+            self._sums[key].add_(arrived)
         else:
-            self._sums[key] = weights, source, arrived
+            self._sums[key] = arrived
 
 
 class Restorer:

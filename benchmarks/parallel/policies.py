@@ -1,0 +1,108 @@
+"""What the policy of a block costs and saves: memory, bytes, time and waiting, on several ranks.
+
+    python benchmarks/parallel/policies.py --ranks 4 -o benchmarks/results/parallel_policies.json
+
+A model whose weights outweigh its activations takes a few steps in each layout, one after the other; of each step the
+ledger's tables are taken (medians over the steps after the first two; memory: the peak of a rank).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from runs import Rows, deep, trained
+
+from janus_md.io import Frame, write_frames
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "replicas": {"unit": 1},
+    "shards, kept whole through the four phases": {"regather": False, "recompute": False},
+    "shards, kept whole, recomputed": {"regather": False, "recompute": True},
+    "shards, gathered again in each phase": {"regather": True},
+    "the same without overlap": {"regather": True, "overlap": False},
+    "kept whole, without overlap": {"regather": False, "recompute": False, "overlap": False},
+    "all experts restored, not only those needed": {"regather": True, "shard_experts": False},
+    "gathered again, 16-bit experts": {"regather": True, "compress_experts": "fp16"},
+}
+
+
+def alloys(file: Path, count: int = 48) -> None:
+    """Small crystals of two metals each, labelled with EMT."""
+    frames = []
+    metals = ["Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt"]
+    for number in range(count):
+        atoms = bulk(metals[number % 7], cubic=True) * (2, 1, 1)
+        atoms.symbols[::2] = metals[(number * 3 + 1) % 7]
+        atoms.rattle(0.1, seed=number)
+        atoms.calc = EMT()
+        frames.append(
+            Frame(atoms, atoms.get_potential_energy(), atoms.get_forces(), None, task="emt")
+        )
+    write_frames(file, frames)
+
+
+def recipe(folder: Path, blocks: int, width: int, steps: int) -> dict[str, Any]:
+    return {
+        "model": {
+            "preset": "small", "blocks": blocks, "width": width, "edge_width": width // 2,
+            "message_hidden": width, "feature_hidden": 2 * width, "top_k": 2, "line_blocks": 0,
+            "num_message_experts": 16, "num_feature_experts": 16,
+        },
+        "data": {"root": str(folder.resolve()), "sets": [{"path": "alloys.extxyz", "task": "emt"}]},
+        "batch": {"structures": 8},
+        "ema": {"decay": 0.0},
+        "train": {
+            "steps": steps, "validate_every": 100_000, "threads": 1, "log_every": 1, "checkpoint_minutes": 1e4,
+        },
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ranks", type=int, default=4)
+    parser.add_argument("--blocks", type=int, default=4)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--runs", type=Path, default=Path("runs-policies"))
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    options = parser.parse_args()
+    options.runs.mkdir(exist_ok=True)
+    alloys(options.runs / "alloys.extxyz")
+    base = recipe(options.runs, options.blocks, options.width, options.steps)
+    found = {}
+    for number, (name, parallel) in enumerate(LAYOUTS.items()):
+        rows = trained(
+            deep(base, parallel={"unit": options.ranks} | parallel), options.ranks, options.runs / str(number)
+        )  # fmt: skip
+        found[name] = summary(rows)
+        print(name, found[name], flush=True)
+    content = {"ranks": options.ranks, "blocks": options.blocks, "width": options.width}
+    options.output.write_text(json.dumps(content | {"layouts": found}, indent=1) + "\n")
+
+
+def summary(rows: Rows) -> dict[str, Any]:
+    steps = [row["ranks"] for row in rows if row["kind"] == "train"][2:]
+    work = [phase for phase in steps[0]["seconds"] if phase != "between"]
+
+    def of_step(name: str, step: dict[str, Any]) -> float:
+        return sum(value for key, value in step[name].items() if key.split("/")[0] in work)
+
+    return {
+        "seconds": round(median(of_step("seconds", step) for step in steps), 3),
+        "waited": round(median(of_step("waited", step) for step in steps), 3),
+        "sent_mb": round(median(of_step("bytes", step) for step in steps) / 1e6, 2),
+        "held_mb": round(steps[-1]["parameters"] / 1e6, 2),
+        "whole_mb": {phase: round(max(s["restored"][phase] for s in steps) / 1e6, 2) for phase in work},
+        "process_mb": {phase: round(max(s["memory"][phase] for s in steps) / 1e6) for phase in work},
+        "last_loss": [row["loss"] for row in rows if row["kind"] == "train"][-1],
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
