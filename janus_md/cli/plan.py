@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SHOWN = 12
 """Layouts in the table; the JSON has all."""
 
+WIDTH = 110
+"""Columns of the table at least, also where the output is no terminal."""
+
 
 def register(app: typer.Typer) -> None:
     app.command(name="plan", help="Predict memory, messages and time of a training step.")(plan)
@@ -97,19 +100,23 @@ def _show(found: Plan) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
+    console.width = max(console.width, WIDTH)
     console.print(
         f"{found.ranks} ranks of {found.machine.name}, {found.structures} structures a step; "
-        "of the busiest rank:"
+        "of the busiest rank, in seconds and MB:"
     )
     table = Table(box=None, pad_edge=False)
-    table.add_column("units: divided")
-    for name in ("step s", "waiting s", "GFLOP", "% of peak", "sent MB", "held MB", "peak MB"):
-        table.add_column(name, justify="right")
+    for name in ("units", "divided", "blocks"):
+        table.add_column(name, no_wrap=True)
+    for name in ("s", "waits", "GFLOP", "% peak", "sent", "held", "peak"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in found.rows[:SHOWN]:
-        table.add_row(*_cells(row), style=None if row.fits else "dim")
+        table.add_row(*_cells(row))
     console.print(table)
     if len(found.rows) > SHOWN:
         console.print(f"and {len(found.rows) - SHOWN} slower or larger ones (--json)")
+    if not all(row.fits for row in found.rows):
+        console.print(f"!: does not fit the {found.machine.memory:g} GB of a device")
     best = found.best
     if best is None:
         console.print(
@@ -121,13 +128,17 @@ def _show(found: Plan) -> None:
 
 
 def _cells(row: Row) -> list[str]:
-    memory = row.memory
+    layout, memory = row.layout, row.memory
     sent = max(sum(r.traffic.bytes.values()) for r in row.rehearsals)
     flops = max(sum(r.flops.values()) for r in row.rehearsals)
     held = memory.parameters + memory.gradients + memory.optimiser + memory.averages
-    name = row.layout.name + ("" if row.fits else " (does not fit)")
+    units = f"{layout.ranks // layout.unit} × {layout.unit}" + ("" if row.fits else " !")
     figures = [
         row.time.total, sum(row.time.waiting.values()), flops / 1e9, 100.0 * row.share_of_peak,
         sent / 1e6, held / 1e6, memory.total / 1e6,
     ]  # fmt: skip
-    return [name, *(f"{figure:.3g}" if figure < 1000 else f"{figure:,.0f}" for figure in figures)]
+    return [units, layout.divided, layout.blocks, *map(_figure, figures)]
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"

@@ -30,7 +30,7 @@ PATIENCE = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class Group:
-    """Some ranks. ``place`` is this process's among them; ``handle`` is None for a single one, and for imagined ones."""
+    """Some ranks, ``place`` this process's among them. ``handle`` is None for a single one, and for imagined ones."""
 
     size: int = 1
     place: int = 0

@@ -23,16 +23,17 @@ class Layout:
     regather: bool
 
     @property
-    def name(self) -> str:
-        """For tables."""
-        parts = {
-            "parameters": self.shard_parameters,
-            "experts": self.shard_experts,
-            "recomputed": self.recompute,
-            "gathered again": self.regather,
-        }
-        said = [name for name, so in parts.items() if so]
-        return f"{self.ranks // self.unit} × {self.unit}" + (": " if said else "") + ", ".join(said)
+    def divided(self) -> str:
+        """What a unit divides."""
+        parts = {"weights": self.shard_parameters, "experts": self.shard_experts}
+        return " + ".join(name for name, so in parts.items() if so) or "-"
+
+    @property
+    def blocks(self) -> str:
+        """What becomes of a block between phases."""
+        if self.regather:
+            return "gathered"
+        return "recomputed" if self.recompute else "kept"
 
     @property
     def settings(self) -> dict[str, bool | int | float]:

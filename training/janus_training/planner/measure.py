@@ -66,8 +66,8 @@ def measured() -> Machine:
     finally:
         torch.set_num_threads(threads)
     cores = len(os.sched_getaffinity(0))
-    crowded = max(_at_once(cores, _seconds, TRIALS[2])) / steps[2] if cores > 1 else 1.0
-    latency, bandwidth = _at_once(2, _messages)[0]
+    crowded = max(at_once(cores, _seconds, TRIALS[2])) / steps[2] if cores > 1 else 1.0
+    latency, bandwidth = at_once(2, _messages)[0]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return Machine(
         name=socket.gethostname(),
@@ -179,7 +179,7 @@ def _messages() -> tuple[float, float]:
     return small, 4 * floats / max(large - small, 1e-9)
 
 
-def _at_once(ranks: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+def at_once(ranks: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """``function`` on that many processes together; what each returned."""
     context = multiprocessing.get_context("spawn")
     results = context.Queue()

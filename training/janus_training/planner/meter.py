@@ -119,7 +119,8 @@ class Meter(TorchDispatchMode):
 
     def _begin(self, storage: torch.UntypedStorage) -> None:
         key = storage._cdata
-        if key in self._known:
+        # An address may come again once its storage is gone.
+        if key in self._known and self._known[key]() is not None:
             return
         size = storage.nbytes()
         self._live += size
@@ -131,12 +132,11 @@ class Meter(TorchDispatchMode):
 
         self._known[key] = weakref.ref(storage, end)
 
-    def know(self, tensors: list[Tensor]) -> None:
+    def know(self, tensors: Iterable[Tensor]) -> None:
         """Tensors that lived before: they do not count."""
         for tensor in tensors:
             storage = tensor.untyped_storage()
-            key = storage._cdata
-            self._known[key] = weakref.ref(storage, lambda _, key=key: self._known.pop(key))
+            self._known[storage._cdata] = weakref.ref(storage)
 
 
 def _to_cpu(named: dict[str, Any]) -> bool:

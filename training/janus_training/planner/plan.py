@@ -88,7 +88,7 @@ def plan(
             f"{ranks} ranks do not fit the {machine.ranks} devices of {machine.name}; ask for fewer"
         )
     config, data = read_data(config)
-    routed = bool(config.model["num_experts"])
+    routed = bool(config.model["num_message_experts"] or config.model["num_feature_experts"])
     chosen = [
         layout
         for layout in layouts(ranks, max(8, machine.devices), routed)
@@ -117,5 +117,13 @@ def row(work: Workload, layout: Layout, machine: Machine, every_rank: bool = Fal
     time = time_of(machine, layout, rehearsals, work.config.parallel.overlap)
     memory = max((r.memory for r in rehearsals), key=lambda m: m.total).of_batch(work.largest)
     fits = memory.total <= (machine.memory - machine.runtime) * GB
-    rate = max(sum(r.flops.values()) for r in rehearsals) / max(time.total, 1e-300)
-    return Row(layout, rehearsals, memory, time, fits, rate / (1e12 * machine.peak))
+    share = share_of_peak(machine, rehearsals, time)
+    return Row(layout, rehearsals, memory, time, fits, share)
+
+
+def share_of_peak(machine: Machine, rehearsals: Sequence[Rehearsal], time: Time) -> float:
+    """Operations of a mean rank over what it could have done in the time."""
+    flops = sum(sum(r.flops.values()) for r in rehearsals) / len(rehearsals)
+    if len(rehearsals) == 1:  # of the busiest
+        flops /= 1.0 + rehearsals[0].imbalance
+    return flops / (time.total * 1e12 * machine.peak)

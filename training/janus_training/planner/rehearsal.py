@@ -41,6 +41,7 @@ class Rehearsal:
     Attributes:
         flops: of products. touched: bytes that operators read and write. calls: of operators.
         traffic: what it sends. memory: bytes. slots: edges of its share, padding included.
+        imbalance: predicted cost of the busiest rank over the mean, less one.
     """
 
     flops: Counts
@@ -49,6 +50,7 @@ class Rehearsal:
     traffic: Traffic
     memory: Memory
     slots: int
+    imbalance: float
 
 
 def rehearse(
@@ -79,7 +81,8 @@ def rehearse(
         take_step(janus, optimizer, share, config, progress=1.0)
     slots = sum(table.numel() for table in share.batch.graphs.neighbours)
     memory = account(model, optimizer, averages, mesh.ledger.close()["restored"], meter.peak)
-    return Rehearsal(meter.flops, meter.touched, meter.calls, traffic, memory, slots)
+    counts = meter.flops, meter.touched, meter.calls
+    return Rehearsal(*counts, traffic, memory, slots, share.imbalance)
 
 
 def _route(janus: Janus, chosen: Chosen) -> None:

@@ -39,6 +39,19 @@ class Traffic:
         self.sums[kind].messages += 1
         self.sums[kind].bytes += count
 
+    def with_groups(self, sizes: dict[str, tuple[int, int]]) -> Traffic:
+        """The same among more or fewer ranks; ``sizes``: of a group as it is and as it is to be.
+
+        Only for groups that sum gradients: a ring sends all but its own part twice.
+        """
+        found = Traffic()
+        for kind, total in self.sums.items():
+            before, after = sizes.get(kind.group, (1, 1))
+            factor = (after - 1) / after / ((before - 1) / before) if before > 1 else 1.0
+            if after > 1 or kind.group not in sizes:
+                found.sums[kind] = Sum(total.messages, round(total.bytes * factor))
+        return found
+
     @property
     def bytes(self) -> dict[str, float]:
         """By "phase/what", as a ledger has them."""
