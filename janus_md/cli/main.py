@@ -11,7 +11,20 @@ from typing import Annotated
 import typer
 
 import janus_md
-from janus_md.cli import data, eval, export, info, init, lammps, md, quickstart, relax, train, usage
+from janus_md.cli import (
+    data,
+    eval,
+    export,
+    info,
+    init,
+    lammps,
+    md,
+    plan,
+    quickstart,
+    relax,
+    train,
+    usage,
+)
 from janus_md.cli.lists import spell_out
 from janus_md.errors import UserError
 
@@ -46,7 +59,7 @@ def _root(
 
 
 # The order of the help page: the order in which one meets them.
-for _module in (quickstart, data, train, eval, export, info, init, relax, md):
+for _module in (quickstart, data, plan, train, eval, export, info, init, relax, md):
     _module.register(app)
 app.add_typer(lammps.app, name="lammps")
 

@@ -103,9 +103,9 @@ def start_all_gather(x: Tensor, sizes: Sequence[int], group: Group, what: str) -
     group.ledger.sent(what, (group.size - 1) * rows * _row_bytes(x))
     padded = _padded(x.detach(), rows)
     buffer = x.new_empty(group.size * rows, *x.shape[1:])
-    work = _gather_into(buffer, padded, group=group.handle, async_op=True)
+    works = _begun(group, _gather_into, buffer, padded)
     finish = _as_it_is if min(sizes) == rows else partial(_without_padding, sizes)
-    return Pending([work], buffer, group, what, finish)
+    return Pending(works, buffer, group, what, finish)
 
 
 def start_reduce_scatter(x: Tensor, sizes: Sequence[int], group: Group, what: str) -> Pending:
@@ -117,8 +117,8 @@ def start_reduce_scatter(x: Tensor, sizes: Sequence[int], group: Group, what: st
     parts = [_padded(part, rows) for part in x.detach().split(list(sizes))]
     whole = x.detach().contiguous() if min(sizes) == rows else torch.cat(parts)
     buffer = x.new_empty(rows, *x.shape[1:])
-    work = _scatter_into(buffer, whole, group=group.handle, async_op=True)
-    return Pending([work], buffer[: sizes[group.place]], group, what)
+    works = _begun(group, _scatter_into, buffer, whole)
+    return Pending(works, buffer[: sizes[group.place]], group, what)
 
 
 def start_all_to_all(
@@ -148,10 +148,7 @@ def _exchange(
     for x in tensors:
         group.ledger.sent(what, away * _row_bytes(x))
         buffers.append(x.new_empty(sum(received), *x.shape[1:]))
-        work = dist.all_to_all_single(
-            buffers[-1], x, list(received), list(sent), group=group.handle, async_op=True
-        )
-        works.append(work)
+        works += _begun(group, dist.all_to_all_single, buffers[-1], x, list(received), list(sent))
     return Pending(works, buffers[0], group, what, lambda _: combine(buffers))
 
 
@@ -169,8 +166,14 @@ def start_all_reduce(x: Tensor, group: Group, what: str) -> Pending:
     assert x.is_contiguous(), "messages are memory as it lies"
     # A ring sends all but its own part twice.
     group.ledger.sent(what, 2 * (group.size - 1) * x.numel() * x.element_size() // group.size)
-    work = dist.all_reduce(x, group=group.handle, async_op=True)
-    return Pending([work], x, group, what)
+    return Pending(_begun(group, dist.all_reduce, x), x, group, what)
+
+
+def _begun(group: Group, exchange: Callable[..., dist.Work], *arguments: Any) -> list[dist.Work]:
+    """The exchange under way; of ranks that are only imagined, as planning does, nothing is."""
+    if group.handle is None:
+        return []
+    return [exchange(*arguments, group=group.handle, async_op=True)]
 
 
 class _AllGather(torch.autograd.Function):

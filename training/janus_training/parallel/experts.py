@@ -8,7 +8,7 @@ step. Tokens of messages are edges, many more than experts' rows: only features'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from janus_md.model.experts import RoutedExperts
+from janus_md.model.experts import ElementRouter, RoutedExperts
 from janus_md.ops import routed_mlp
 from janus_training.parallel.collectives import Pending, all_to_all, start_all_to_all
 from janus_training.parallel.mesh import Mesh
@@ -46,6 +46,11 @@ def evenly(count: int, ranks: int) -> list[int]:
     return [count * (rank + 1) // ranks - count * rank // ranks for rank in range(ranks)]
 
 
+def chosen_experts(router: ElementRouter) -> Integers:
+    """Experts that each element uses, [elements, k]."""
+    return router.table.detach().topk(router.top_k, dim=1).indices.cpu().numpy()
+
+
 class ExpertPlan:
     """One layer's experts over a unit."""
 
@@ -55,6 +60,7 @@ class ExpertPlan:
         """everything: restore all experts, whatever the batch has. half: they travel as 16-bit floats."""
         self.path, self.layer, self.unit, self.half = path, layer, mesh.unit, half
         self._everything = everything
+        self.chosen: Callable[[ElementRouter], Integers] = chosen_experts
         self.experts = len(layer.w1)
         self.bounds = list(accumulate(evenly(self.experts, mesh.unit.size), initial=0))
         self._bytes = sum(w[0].numel() for w in (layer.w1, layer.w2))
@@ -79,9 +85,8 @@ class ExpertPlan:
             elements: atoms of each of the model's elements on each rank, [unit, elements].
             rows_are_atoms: whether the layer acts once on each atom of the batch, all in one table.
         """
-        chosen = self.layer.router.table.detach().topk(self.layer.router.top_k, dim=1).indices
         uses = np.zeros((elements.shape[1], self.experts), dtype=np.int64)
-        np.put_along_axis(uses, chosen.cpu().numpy(), 1, axis=1)
+        np.put_along_axis(uses, self.chosen(self.layer.router), 1, axis=1)
         tokens = elements @ uses
         needed = [np.flatnonzero(row) for row in tokens]
         # A router chooses among as many columns as it has experts to choose.

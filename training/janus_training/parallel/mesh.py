@@ -22,7 +22,7 @@ from janus_training.parallel.ledger import Ledger
 
 @dataclass(frozen=True)
 class Group:
-    """Some ranks. ``place`` is this process's among them; ``handle`` is None for a single one."""
+    """Some ranks, ``place`` this process's among them. ``handle`` is None for a single one, and for imagined ones."""
 
     size: int = 1
     place: int = 0

@@ -1,0 +1,1 @@
+"""What a training step will take on a machine, before anything runs."""

@@ -1,0 +1,86 @@
+"""Ways to put a run on its ranks, and the mesh that such a run would have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from janus_training.config import Config
+from janus_training.parallel.ledger import Ledger
+from janus_training.parallel.mesh import Group, Mesh
+from janus_training.planner.traffic import GroupLedger, Traffic
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Units of ``unit`` of the ``ranks``; what a unit divides, and what a block does between phases."""
+
+    ranks: int
+    unit: int
+    shard_parameters: bool
+    shard_experts: bool
+    recompute: bool
+    regather: bool
+
+    @property
+    def divided(self) -> str:
+        """What a unit divides."""
+        parts = {"weights": self.shard_parameters, "experts": self.shard_experts}
+        return " + ".join(name for name, so in parts.items() if so) or "-"
+
+    @property
+    def blocks(self) -> str:
+        """What becomes of a block between phases."""
+        if self.regather:
+            return "gathered"
+        return "recomputed" if self.recompute else "kept"
+
+    @property
+    def settings(self) -> dict[str, bool | int | float]:
+        """What to ``--set`` for it."""
+        if self.unit == 1:
+            again: dict[str, bool | int | float] = {"train.memory": 0.0} if self.recompute else {}
+            return {"parallel.unit": 1} | again
+        fields = ("unit", "shard_parameters", "shard_experts", "recompute", "regather")
+        return {f"parallel.{name}": getattr(self, name) for name in fields}
+
+    def applied(self, config: Config) -> Config:
+        """A configuration with this layout."""
+        fields = ("unit", "shard_parameters", "shard_experts", "recompute", "regather")
+        parallel = config.parallel.model_copy(
+            update={name: getattr(self, name) for name in fields} | {"replicate": "auto"}
+        )
+        train = config.train
+        if self.unit == 1:
+            # Alone, a rank recomputes what is beyond its budget.
+            train = train.model_copy(update={"memory": 0.0 if self.recompute else None})
+        return config.model_copy(update={"parallel": parallel, "train": train})
+
+
+def layouts(ranks: int, largest: int, routed: bool) -> Iterator[Layout]:
+    """All that make sense: units that divide ``ranks``, of at most ``largest``; ``routed``: there are experts."""
+    for unit in range(1, min(ranks, largest) + 1):
+        if ranks % unit:
+            continue
+        shares = [(True, True), (True, False), (False, True)] if routed else [(True, False)]
+        again = [(False, False), (True, False), (True, True)]
+        if unit == 1:
+            shares, again = [(False, False)], again[:2]
+        for parameters, experts in shares:
+            for recompute, regather in again:
+                yield Layout(ranks, unit, parameters, experts, recompute, regather)
+
+
+def imagined_mesh(layout: Layout, place: int, traffic: Traffic) -> Mesh:
+    """The mesh that rank ``place`` would see; what it would send goes into ``traffic``."""
+    ledger, unit = Ledger(), layout.unit
+
+    def group(name: str, size: int, own: int) -> Group:
+        return Group(size, own, None, GroupLedger(name, ledger, traffic))
+
+    return Mesh(
+        group("world", layout.ranks, place),
+        group("unit", unit, place % unit),
+        group("replicas", layout.ranks // unit, place // unit),
+        ledger,
+    )
