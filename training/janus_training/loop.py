@@ -76,6 +76,8 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
             _describe(reporter, frames, mesh)
             recorder = StepProfile(run, profile, mesh)
             _train(config, data, run, clock, reporter, mesh, device, recorder)
+            if missed := recorder.missed():
+                reporter.say(missed)
     return run
 
 
