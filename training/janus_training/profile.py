@@ -41,6 +41,7 @@ class StepProfile:
         """Start the trace where it is time."""
         if self.records and self._trace is None:
             self._folder.mkdir(exist_ok=True)
+            self._mesh.ledger.close()  # what came before is not of these steps
             self._trace = torch.profiler.profile()
             self._trace.start()
 
