@@ -147,3 +147,20 @@ def _difference(
     scale = expected.abs().max().clamp(min=1e-12)
     held = expected if rows is None else expected[rows[0] : rows[1]]
     return float((value - held).abs().max() / scale) if held.numel() else 0.0
+
+
+def ways_of_experts() -> dict[str, float]:
+    """Gradients with light experts, which move, and with heavy ones, whose tokens do; worst parameter of each."""
+    found = {}
+    for way, hidden in (("weights", 2), ("tokens", 256)):
+        fields = {"line_blocks": 0, "feature_hidden": hidden}
+        layout = {way: (4, False, {})}
+        differences = differences_in_layouts("float64", fields, layout, [0, 1, 2, 3])
+        found[way] = max(differences[way].values())
+        janus = Janus(new_model(torch.float64, fields), make_mesh(4), ParallelConfig(unit=4))
+        store = GraphStore(frames(), ["a"], 4.0, 3.0, 1.0)
+        store.layout = NarrowRows(8)
+        slopes(janus, shares_of(store, janus.mesh, False)([0, 1, 2, 3]))
+        moved = [plan.moves.by_tokens for plan in janus.plans if plan.of_atoms]
+        assert all(moved) if way == "tokens" else not any(moved)
+    return found

@@ -58,13 +58,14 @@ class StepProfile:
             if self._mesh.first:
                 draw(self._accounts, self._folder / "steps.png")
 
-
     def missed(self) -> str | None:
         """What to say where the run ended before all steps were recorded; None where nothing is missing."""
         if self._done >= self._steps or not self._steps:
             return None
         needed = self._steps + WARM_UP
-        return f"nothing is recorded in {self._folder}: --profile {self._steps} needs {needed} steps"
+        return (
+            f"nothing is recorded in {self._folder}: --profile {self._steps} needs {needed} steps"
+        )
 
 
 def draw(accounts: Sequence[Accounts], file: Path) -> None:

@@ -1,0 +1,71 @@
+"""Plans of what experts move: every rank makes the same one, and it is what the step needs."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from parallel_support import on_ranks
+from parallel_support.gradients import ways_of_experts
+
+from janus_md.model.experts import RoutedExperts
+from janus_training.parallel.experts import ExpertPlan, imbalance
+from janus_training.parallel.mesh import Group, Mesh
+
+
+def plans(unit: int, experts: int, elements: np.ndarray, hidden: int) -> list[ExpertPlan]:
+    """Of each rank of a unit."""
+    torch.manual_seed(0)
+    layer = RoutedExperts((4, hidden, 4), elements.shape[1], experts, 2, 1.0)
+    found = []
+    for place in range(unit):
+        mesh = Mesh(Group(unit, place), Group(unit, place))
+        plan = ExpertPlan("experts.routed", layer, mesh, everything=False, half=False)
+        plan.make(elements, rows_are_atoms=True)
+        found.append(plan)
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    unit=st.integers(1, 5),
+    experts=st.integers(2, 9),
+    counts=st.lists(st.integers(0, 30), min_size=30, max_size=30),
+    hidden=st.sampled_from([1, 500]),
+)
+def test_ranks_agree(unit: int, experts: int, counts: list[int], hidden: int) -> None:
+    elements = np.array(counts[: unit * 6]).reshape(unit, 6)
+    found = plans(unit, experts, elements, hidden)
+    routes = found[0].layer.router.table.topk(2, dim=1).indices.numpy()
+    for rank, plan in enumerate(found):
+        assert plan.moves.by_tokens == found[0].moves.by_tokens
+        # What its elements are routed to is there, and nothing that only others need.
+        used = set(routes[elements[rank] > 0].flatten().tolist())
+        assert used == set(plan.moves.needed[rank].tolist()) or not used
+        assert plan.moves.tokens[rank].sum() == 2 * elements[rank].sum()
+        for other, theirs in enumerate(found):
+            assert np.array_equal(plan.restored(other, rank), theirs.restored(other, rank))
+            assert np.array_equal(
+                plan.tokens_between(other, rank), theirs.tokens_between(other, rank)
+            )
+    restored = [len(found[0].restored(0, owner)) for owner in range(unit)]
+    assert sum(restored) == len(found[0].moves.needed[0])
+
+
+def test_the_cheaper_way_is_taken() -> None:
+    """Few atoms and heavy experts: tokens go. Many atoms and light experts: weights go."""
+    few, many = np.full((4, 6), 1), np.full((4, 6), 10_000)
+    assert plans(4, 8, few, hidden=500)[0].moves.by_tokens
+    assert not plans(4, 8, many, hidden=1)[0].moves.by_tokens
+
+
+def test_imbalance_is_that_of_the_tokens() -> None:
+    (plan,) = plans(1, 4, np.array([[3, 0, 0, 0, 0, 1]]), hidden=4)
+    assert imbalance([plan]) == 0.0
+    lopsided = plans(2, 4, np.array([[3, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0]]), hidden=4)
+    if not lopsided[0].moves.by_tokens:
+        assert abs(imbalance(lopsided[:1]) - 0.5) < 1e-12
+
+
+def test_both_ways_have_the_gradients_of_one_process() -> None:
+    for found in on_ranks(4, ways_of_experts):
+        assert found["weights"] < 1e-10 and found["tokens"] < 1e-10
