@@ -36,7 +36,7 @@ def test_every_rank_gets_to_the_end(recipe: Path, tmp_path: Path, case: str) -> 
         *settings,
         "data.sets.0.path=7.extxyz",
         sets,
-        "train.steps=5",
+        "train.steps=3",
         "train.dtype=float64",
     ]
     jobs = [

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-MODULES = ["torch", "janus_training.loop", "janus_training.parallel.mesh"]
+MODULES = ["torch", "torch._dynamo", "janus_training.loop", "janus_training.parallel.mesh"]
+"""Imported once for all; the second, which torch's optimisers import, takes as long as the rest together."""
 
 
 def on_ranks(size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
