@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase.data import atomic_numbers
 from lammps_support.runs import assert_agrees, in_ase, in_lammps, janus_pair, reported, setup
+from lammps_support.scenarios import RANKS
 from lammps_support.structures import crystal, ethanol, pair_of_clusters, salt, slab, tilted
 
 from janus_md.model import preset
@@ -96,7 +97,7 @@ def test_task_charge_spin_and_composition(task: str, labelled_model: Path, tmp_p
     assert abs(neutral.energy - found.energy) > 1e-6
 
 
-@pytest.mark.parametrize("ranks", [1, 4])
+@pytest.mark.parametrize("ranks", RANKS)
 def test_null_leaves_atoms_to_another_style(ranks: int, models: Path, tmp_path: Path) -> None:
     atoms = crystal()
     atoms.symbols[[3, 10]] = "Ar"

@@ -17,7 +17,7 @@ STRUCTURES = {
     "molecule": Scenario(ethanol(), [*NVE, "run 4"]),
     "ranks-without-atoms": Scenario(pair_of_clusters(), ["run 0"], before=["processors * 1 1"]),
 }
-CHUNKS = (1, 5, 1000)
+CHUNKS = (1, 7)
 
 
 def in_chunks(scenario: Scenario, chunk: int) -> Scenario:
@@ -31,7 +31,7 @@ SCENARIOS = {
 }
 
 
-@pytest.fixture(scope="module", params=[1, 2, 4])
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow), 4])
 def results(
     request: pytest.FixtureRequest, models: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Results:

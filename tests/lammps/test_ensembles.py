@@ -42,7 +42,7 @@ def deviations(atoms: ase.Atoms, models: Sequence[Path]) -> tuple[np.ndarray, np
     return spread, energies.std(0), totals.std() / len(atoms)
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("ranks", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("structure", [crystal, pair_of_clusters])
 def test_deviations(structure, ranks: int, ensemble: list[Path], tmp_path: Path) -> None:
     atoms = structure()
@@ -88,7 +88,7 @@ def test_other_models_run_only_when_asked(ensemble: list[Path], tmp_path: Path) 
         pair = ensemble_pair(models, ["O", "Si"])
         pair[0] += " profile yes"
         lines = setup(atoms, tmp_path, pair)
-        log = completed([*lines, *NVE, "thermo 1000", "run 40"], tmp_path, 2)
+        log = completed([*lines, *NVE, "thermo 1000", "run 20"], tmp_path, 2)
         sent.append(float(re.search(r"bytes sent \| +(\d+)", log)[1]))
     assert sent[0] < sent[1] < 1.5 * sent[0]
 

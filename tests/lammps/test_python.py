@@ -99,7 +99,7 @@ engine.close()
 """
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_subcommunicators_with_mpi4py_and_torch(ranks: int, models: Path, tmp_path: Path) -> None:
     for name, atoms in (("one", crystal()), ("two", ethanol())):
         write_input(atoms, tmp_path / name, models / "double.janus.pt", ["run 0"])

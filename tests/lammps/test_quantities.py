@@ -66,9 +66,20 @@ AGREEING = {
     "full": of_style("full", BONDED),
     "hybrid": of_style("hybrid charge bond", BONDED),
 }
+WITH_ZBL = [
+    "pair_style hybrid/overlay janus zbl 1.5 2.6",
+    "pair_coeff * * janus MODEL O Si",
+    "pair_coeff 1 1 zbl 8 8",
+    "pair_coeff 1 2 zbl 8 14",
+    "pair_coeff 2 2 zbl 14 14",
+]
 SUMMED = {
-    name: Scenario(atoms, summed())
-    for name, atoms in {"cubic": salt(), "tilted": tilted(), "mixture": crystal()}.items()
+    "cubic": Scenario(salt(), summed()),
+    "tilted": Scenario(tilted(), summed()),
+    "with-zbl": Scenario(crystal(), summed(), pair=WITH_ZBL),
+    "real-units": Scenario(
+        salt(), [line.replace("timestep 0.001", "timestep 1.0") for line in summed()], units="real"
+    ),
 }
 
 

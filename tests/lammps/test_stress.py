@@ -43,7 +43,7 @@ def energies_and_pressure(
     return rows[1:, 1], rows[0, 2:8] * BAR, rows[0, 8:]
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("ranks", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_stress_is_the_derivative_by_strain(ranks: int, models: Path, tmp_path: Path) -> None:
     changes = []
     for axes in SCALED:
