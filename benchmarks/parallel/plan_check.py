@@ -33,8 +33,8 @@ from janus_training.planner.workload import Workload, read_data, workload
 from janus_training.prepare import new_model
 from janus_training.step import take_step
 
-FRAMES = 48
-STEPS = 5
+FRAMES = 32
+STEPS = 4
 MODEL = {"preset": "small", "cutoff": 5.0, "line_cutoff": 4.0}
 
 LAYOUTS = [

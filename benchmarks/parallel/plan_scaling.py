@@ -2,9 +2,9 @@
 
     python benchmarks/parallel/plan_scaling.py --data FRAMES.extxyz -o RESULT.json
 
-Units of eight; weights gathered again in each phase. Weak scaling: from 1/64 of the ranks to all, eight structures
-each.
-Strong scaling: from 1/8 of the ranks with eight structures each to all with one each.
+Units of eight; weights gathered again in each phase. Weak scaling: from 1/64 of the ranks to all, with eight
+structures each. Strong scaling: from 1/8 of the ranks with eight structures each to all with one each, which is whole
+on its rank or divided over the unit.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from janus_training.planner.plan import share_of_peak
 from janus_training.planner.rehearsal import Rehearsal, rehearse
 from janus_training.planner.scaling import moved, strong, time_on, weak
 from janus_training.planner.workload import busiest, read_data, workload
+from janus_training.prepare import Data
 
 UNIT, MANY, ONE = 8, 8, 1
 MACHINES = ("paper-gpus", "paper-cpus")
@@ -41,17 +42,26 @@ def main() -> None:
     for model in given.models:
         config = _config(model, given.data)
         config, data = read_data(config)
-        found = {}
-        for structures in (MANY, ONE):
-            batch = config.batch.model_copy(update={"structures": structures})
-            work = workload(config.model_copy(update={"batch": batch}), data, UNIT)
-            place = busiest(work, layout)
-            found[structures] = rehearse(work.config, layout, place, work.share, work.chosen)
+        found = [
+            _rehearsed(config, data, layout, structures, divided)
+            for structures, divided in ((MANY, False), (ONE, False), (ONE, True))
+        ]
         for machine in machines:
-            facts = _facts(machine, layout, found[MANY], found[ONE])
+            facts = _facts(machine, layout, *found)
             rows.append({"model": model, "machine": machine.name} | facts)
             print(json.dumps(rows[-1]), flush=True)
             given.output.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def _rehearsed(
+    config: Config, data: Data, layout: Layout, structures: int, divided: bool
+) -> Rehearsal:
+    """The busiest rank of a unit with so many structures a rank."""
+    batch = config.batch.model_copy(update={"structures": structures})
+    parallel = config.parallel.model_copy(update={"shard_graphs": divided})
+    changed = config.model_copy(update={"batch": batch, "parallel": parallel})
+    work = workload(changed, data, UNIT)
+    return rehearse(work.config, layout, busiest(work, layout), work.share, work.chosen)
 
 
 def _config(model: str, data: Path) -> Config:
@@ -64,8 +74,10 @@ def _config(model: str, data: Path) -> Config:
     return Config.model_validate(content)
 
 
-def _facts(machine: Machine, layout: Layout, many: Rehearsal, one: Rehearsal) -> dict[str, Any]:
-    everyone = machine.ranks
+def _facts(
+    machine: Machine, layout: Layout, many: Rehearsal, one: Rehearsal, divided: Rehearsal
+) -> dict[str, Any]:
+    everyone, few = machine.ranks, machine.ranks // 64 // UNIT * UNIT
     rehearsal, whole = moved(many, layout, everyone)
     time = time_on(machine, many, layout, everyone)
     share = share_of_peak(machine, [rehearsal], time)
@@ -87,8 +99,9 @@ def _facts(machine: Machine, layout: Layout, many: Rehearsal, one: Rehearsal) ->
         "step_one_s": time_on(machine, one, layout, everyone).total,
         "share_of_peak": share,
         "eflops": share * machine.peak * machine.ranks / 1e6,
-        "weak": weak(machine, many, layout, everyone // 64 // UNIT * UNIT, everyone),
+        "weak": weak(machine, many, layout, few, everyone),
         "strong": strong(machine, many, one, layout, everyone // 8, everyone),
+        "strong_divided": strong(machine, many, divided, layout, everyone // 8, everyone),
         "units": whole.ranks // whole.unit,
     }
 

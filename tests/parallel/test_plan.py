@@ -1,24 +1,40 @@
 """What `janus-md plan` predicts against what a run takes."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
+import torch
 from parallel_support import on_ranks
-from parallel_support.gradients import DENSE
-from parallel_support.plan import Case, predicted, sent
+from parallel_support.gradients import DENSE, new_model, shares_of
+from parallel_support.plan import BATCH, Case, config_of, predicted, sent, store
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from janus_training.planner.layout import Layout
+from janus_md.errors import UserError
+from janus_md.ops.expert_products import expert_contract, expert_expand, expert_outer
+from janus_training.optimizer import build_optimizer
+from janus_training.parallel.janus import Janus
+from janus_training.parallel.mesh import Mesh
+from janus_training.planner.flops import products
+from janus_training.planner.layout import Layout, layouts
+from janus_training.planner.machine import Machine, load_machine, write_machine
+from janus_training.planner.scaling import moved
+from janus_training.planner.time import crowding, time_of
+from janus_training.step import take_step
 
+TWO = {"blocks": 2}
+ALONE: Case = (Layout(1, 1, False, False, False, False), False, {}, TWO)
 CASES: dict[int, list[Case]] = {
-    1: [(Layout(1, 1, False, False, False, False), False, {}, {})],
     2: [
-        (Layout(2, 1, False, False, False, False), False, {}, DENSE),
-        (Layout(2, 2, True, True, True, True), True, {}, {}),
+        (Layout(2, 1, False, False, False, False), False, {}, DENSE | TWO),
+        (Layout(2, 2, True, True, True, True), True, {}, TWO),
     ],
     4: [
-        (Layout(4, 1, False, False, True, False), False, {}, {}),
-        (Layout(4, 2, True, True, True, True), False, {}, {}),
-        (Layout(4, 2, True, False, False, False), False, {"overlap": False}, {}),
-        (Layout(4, 4, False, True, False, False), False, {"compress_experts": "fp16"}, {}),
-        (Layout(4, 4, True, True, True, False), True, {}, {}),
+        (Layout(4, 2, True, True, True, True), False, {}, TWO),
+        (Layout(4, 2, True, False, False, False), False, {"overlap": False}, TWO),
+        (Layout(4, 4, False, True, False, False), False, {}, TWO | {"line_blocks": 0}),
+        (Layout(4, 4, True, True, True, False), True, {"compress_experts": "fp16"}, TWO),
     ],
 }
 
@@ -26,6 +42,127 @@ CASES: dict[int, list[Case]] = {
 @pytest.mark.parametrize("ranks", CASES)
 def test_predicted_bytes_are_the_bytes_sent(ranks: int) -> None:
     measured = on_ranks(ranks, sent, CASES[ranks])
+    kinds = set()
     for number, case in enumerate(CASES[ranks]):
         for place in range(ranks):
-            assert predicted(case, place).traffic.bytes == measured[place][number], (case, place)
+            found = predicted(case, place).traffic.bytes
+            assert found == measured[place][number], (case, place)
+            kinds |= {name.partition("/")[2] for name in found}
+    assert {"parameters", "experts", "graphs", "gradients", "norm"} <= kinds
+    assert ranks == 2 or "tokens" in kinds
+
+
+class Counter(TorchDispatchMode):
+    """torch's FlopCounterMode without its module hooks, which cannot follow a derivative by leaves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func._overloadpacket in flop_registry:
+            formula = flop_registry[func._overloadpacket]
+            self.total += formula(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def test_products_with_experts_count_what_they_multiply() -> None:
+    x, h = torch.randn(5, 2, 3), torch.randn(5, 2, 2, 4)
+    weights, experts = torch.randn(6, 3, 4), torch.randint(0, 6, (5, 2))
+    calls = {
+        expert_expand: (x, weights, experts),
+        expert_contract: (h, weights.transpose(1, 2), experts),
+        expert_outer: (x, h, experts, 6),
+    }
+    for operator, arguments in calls.items():
+        with FlopCounterMode(display=False) as inside:
+            operator._init_fn(*arguments)
+        assert products(operator._opoverload, arguments, {}, None) == inside.get_total_flops()
+
+
+def test_one_rank_has_the_operations_and_the_memory_of_a_real_step() -> None:
+    layout, divide, _, fields = ALONE
+    config, found = config_of(ALONE), predicted(ALONE, 0)
+    model = new_model(torch.float32, fields)
+    janus = Janus(model, Mesh(), config.parallel)
+    optimizer = build_optimizer(model, config.optimiser, 1.0)
+    share = shares_of(store(fields), Mesh(), divide)(BATCH)
+    with Counter() as counter:
+        take_step(janus, optimizer, share, layout.applied(config), 1.0)
+    assert sum(found.flops.values()) == counter.total
+    assert all(found.flops[phase] > 0 for phase in ("energy", "forces", "backward_forces"))
+    assert found.traffic.bytes == {}
+    gradients = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
+    state = sum(
+        v.nbytes
+        for s in optimizer.state.values()
+        for v in s.values()
+        if isinstance(v, torch.Tensor)
+    )
+    assert (found.memory.gradients, found.memory.optimiser) == (gradients, state)
+    held = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    assert found.memory.parameters == held
+
+
+def test_recomputing_keeps_less_and_computes_more() -> None:
+    kept, again = (
+        predicted(ALONE, 0),
+        predicted((Layout(1, 1, False, False, True, False), *ALONE[1:]), 0),
+    )
+    assert again.memory.activations < 0.7 * kept.memory.activations
+    assert sum(again.flops.values()) > 1.3 * sum(kept.flops.values())
+
+
+def test_layouts_divide_the_ranks() -> None:
+    found = list(layouts(4, 8, routed=True))
+    assert {layout.unit for layout in found} == {1, 2, 4}
+    assert len(found) == len(set(found)) == 2 + 2 * 9
+    assert not any(layout.shard_experts for layout in layouts(4, 8, routed=False))
+
+
+def test_more_ranks_than_cores_take_turns() -> None:
+    machine = Machine(
+        devices=8, memory=1.0, peak=0.1, achieved=0.5, traffic=10.0, overhead=10.0, ahead=False,
+        cores=2, crowding=1.2, inside={"bandwidth": 1.0, "latency": 100.0},
+    )  # fmt: skip
+    assert [crowding(machine, ranks) for ranks in (1, 2, 4)] == pytest.approx([1.0, 1.2, 2.4])
+
+
+def test_gradients_of_more_ranks_are_those_of_a_rehearsal_there() -> None:
+    small: Case = (Layout(4, 2, True, True, False, False), False, {}, TWO)
+    large: Case = (Layout(8, 2, True, True, False, False), False, {}, TWO)
+    found, layout = moved(predicted(small, 0), small[0], 8)
+    assert layout == large[0]
+    expected = predicted(large, 0).traffic
+    # What is sent inside a unit depends on the batch, which eight ranks divide otherwise.
+    sums = found.traffic.sums
+    for kind in (kind for kind in sums if kind.what == "gradients"):
+        assert sums[kind].messages == expected.sums[kind].messages
+        assert sums[kind].bytes == pytest.approx(expected.sums[kind].bytes, abs=100)
+    assert time_of(load_machine(Path("8xh100")), layout, [found], overlap=True).total > 0
+
+
+@pytest.mark.parametrize("name", ["laptop", "8xh100", "paper-gpus", "paper-cpus"])
+def test_shipped_machines_are_read_and_written(name: str, tmp_path: Path) -> None:
+    machine = load_machine(Path(name))
+    write_machine(machine, tmp_path / "m.yaml")
+    assert load_machine(tmp_path / "m.yaml") == machine
+
+
+def test_the_paper_s_machines_have_the_paper_s_peak() -> None:
+    gpus, cpus = load_machine(Path("paper-gpus")), load_machine(Path("paper-cpus"))
+    assert gpus.ranks * gpus.peak * 0.355 / 1e6 == pytest.approx(1.0, rel=0.01)
+    assert cpus.ranks * cpus.peak * 0.244 / 1e6 == pytest.approx(1.2, rel=0.01)
+
+
+def test_wrong_machines_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'laptop'"):
+        load_machine(Path("labtop"))
+    file = tmp_path / "m.yaml"
+    file.write_text("devices: 0")
+    with pytest.raises(UserError, match="'devices' is 0; give"):
+        load_machine(file)
+    nodes = load_machine(Path("paper-gpus")).model_copy(update={"between": None})
+    with pytest.raises(UserError, match="no 'between'"):
+        nodes.link(8)

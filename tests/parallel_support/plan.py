@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from janus_md.graph.batch import NarrowRows
 from janus_md.model import MatRISMoE
 from janus_md.model.experts import RoutedExperts
 from janus_training.batches import GraphStore
@@ -38,8 +39,11 @@ def config_of(case: Case) -> Config:
     return Config.model_validate(content)
 
 
-def store() -> GraphStore:
-    return GraphStore(frames(), ["a"], 4.0, 3.0, 1.0)
+def store(fields: dict[str, Any]) -> GraphStore:
+    found = GraphStore(frames(), ["a"], 4.0, 3.0, 1.0)
+    if fields.get("line_blocks") == 0:
+        found.layout = NarrowRows.suited(found.atoms_by_neighbours)
+    return found
 
 
 def sent(cases: Sequence[Case]) -> list[dict[str, float]]:
@@ -51,7 +55,7 @@ def sent(cases: Sequence[Case]) -> list[dict[str, float]]:
         model = new_model(torch.float32, fields)
         janus = Janus(model, mesh, config.parallel, config.train.memory)
         optimizer = build_optimizer(model, config.optimiser, 1.0)
-        share = shares_of(store(), mesh, divide)(BATCH)
+        share = shares_of(store(fields), mesh, divide)(BATCH)
         mesh.ledger.close()
         take_step(janus, optimizer, share, config, 1.0)
         found.append(mesh.ledger.close()["bytes"])
@@ -66,7 +70,7 @@ def routes(model: MatRISMoE) -> Chosen:
 def predicted(case: Case, place: int) -> Rehearsal:
     """Of one rank."""
     layout, divide, _, fields = case
-    graphs = store()
+    graphs = store(fields)
     return rehearse(
         config_of(case),
         layout,

@@ -181,7 +181,8 @@ def _messages() -> tuple[float, float]:
 
 def at_once(ranks: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """``function`` on that many processes together; what each returned."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["janus_training.loop", __name__])
     results = context.Queue()
     with tempfile.TemporaryDirectory() as folder:
         store = str(Path(folder) / "store")
