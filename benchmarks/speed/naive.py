@@ -148,17 +148,16 @@ def _atoms(
 
 
 def _experts(experts: ExpertMLP, x: Tensor, species: Tensor) -> Tensor:
-    """Each expert on the tokens that a mask picks out."""
-    chosen, gates = experts.routing()
-    if experts.router is None:
-        species = torch.zeros_like(species)
-    out = x.new_zeros(len(x), experts.w2.shape[2])
-    for expert in range(experts.w1.shape[0]):
-        for place in range(chosen.shape[1]):
-            mask = chosen[species, place] == expert
-            if bool(mask.any()):
-                hidden = F.silu(x[mask] @ experts.w1[expert]) @ experts.w2[expert]
-                out = out.index_put(
-                    (mask,), hidden * gates[species[mask], place].unsqueeze(-1), accumulate=True
-                )
-    return out
+    """Each expert on the tokens that a mask picks out, shared ones on all."""
+    parts = []
+    if experts.shared is not None:
+        parts += [F.silu(x @ w1) @ w2 for w1, w2 in zip(*experts.shared.parameters(), strict=True)]
+    if experts.router is not None:
+        chosen, gates = experts.router()
+        for number, (w1, w2) in enumerate(zip(*experts.routed.parameters(), strict=True)):
+            for place in range(chosen.shape[1]):
+                mask = chosen[species, place] == number
+                if bool(mask.any()):
+                    found = F.silu(x[mask] @ w1) @ w2 * gates[species[mask], place].unsqueeze(-1)
+                    parts.append(x.new_zeros(len(x), w2.shape[1]).index_put((mask,), found))
+    return torch.stack(parts).sum(0)

@@ -140,8 +140,9 @@ def active_parameters(model: MatRISMoE) -> int:
     total = sum(p.numel() for p in model.parameters())
     for module in model.modules():
         if isinstance(module, ExpertMLP) and module.router is not None:
-            idle = module.num_experts - module.router.top_k
-            total -= idle * sum(w[0].numel() for w in (module.w1, module.w2))
+            idle = len(module.routed.w1) - module.router.top_k
+            each = int(module.routed.w1[0].numel() + module.routed.w2[0].numel())
+            total -= idle * each
     return total
 
 

@@ -16,7 +16,7 @@ from janus_md.model.matris import MatRISMoE
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def save_model(model: MatRISMoE, folder: str | Path) -> None:
@@ -33,7 +33,7 @@ def load_model(folder: str | Path) -> MatRISMoE:
     """The model that :func:`save_model` wrote, on the CPU, in the floating-point type it was saved in.
 
     Raises:
-        UserError: a file is missing, damaged or of a newer format.
+        UserError: a file is missing, damaged or of another format.
     """
     folder = Path(folder)
     for name in (DESCRIPTION, WEIGHTS):
@@ -41,10 +41,14 @@ def load_model(folder: str | Path) -> MatRISMoE:
             raise UserError(f"{folder / name} is missing: {folder} is not a model checkpoint")
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        if description["format_version"] > FORMAT_VERSION:
+        version = description["format_version"]
+        if version > FORMAT_VERSION:
             raise UserError(
-                f"{folder / DESCRIPTION} has format version {description['format_version']}, newer than "
-                f"{FORMAT_VERSION}: update janus-md"
+                f"{folder / DESCRIPTION} has format version {version}, newer than {FORMAT_VERSION}: update janus-md"
+            )
+        if version < FORMAT_VERSION:
+            raise UserError(
+                f"{folder / DESCRIPTION} has format version {version}, this is {FORMAT_VERSION}: train the model again"
             )
         config = ModelConfig(**description["model"])
         state = load_file(folder / WEIGHTS)

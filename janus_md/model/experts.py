@@ -49,11 +49,17 @@ class MergedMLP(nn.Module):
         return group_mlp(x, rows, self.w1, self.w2)
 
 
-class ExpertMLP(nn.Module):
-    """A two-layer perceptron whose hidden units are experts, chosen by element.
+class Experts(nn.Module):
+    """Weights of several perceptrons: w1 [E, in, hidden], w2 [E, hidden, out]."""
 
-    Experts ``0 … num_experts−1`` are routed, the last ``num_shared`` always on.
-    """
+    def __init__(self, count: int, in_width: int, hidden: int, out_width: int, gain: float) -> None:
+        super().__init__()
+        self.w1 = nn.Parameter(torch.randn(count, in_width, hidden) / math.sqrt(in_width))
+        self.w2 = nn.Parameter(torch.randn(count, hidden, out_width) * gain)
+
+
+class ExpertMLP(nn.Module):
+    """A two-layer perceptron whose hidden units are experts: routed ones, chosen by element, and shared ones."""
 
     def __init__(
         self,
@@ -66,62 +72,47 @@ class ExpertMLP(nn.Module):
         num_shared: int,
     ) -> None:
         super().__init__()
-        self.num_experts = num_experts
-        self.num_shared = num_shared
-        total = num_experts + num_shared
-        self.w1 = nn.Parameter(torch.randn(total, in_width, hidden) / math.sqrt(in_width))
-        # Gates near 1/k shrink the variance of the routed sum by k; this puts the layer's output at unit size.
         active = (1 if num_experts else 0) + num_shared
-        spread = torch.full((total, 1, 1), 1.0)
-        spread[:num_experts] = math.sqrt(max(top_k, 1))
         gain = 1.6 / math.sqrt(hidden * active)
-        self.w2 = nn.Parameter(torch.randn(total, hidden, out_width) * gain * spread)
-        self.router = ElementRouter(num_elements, num_experts, top_k) if num_experts else None
-
-    def routing(self) -> tuple[Tensor, Tensor]:
-        """Active experts and gates of each element, [elements, k + shared]; one row for a layer without routing."""
-        shared = torch.arange(
-            self.num_experts, self.num_experts + self.num_shared, device=self.w1.device
-        )
-        ones = torch.ones(self.num_shared, dtype=self.w1.dtype, device=self.w1.device)
-        if self.router is None:
-            return shared[None], ones[None]
-        chosen, gates = self.router()
-        rows = chosen.shape[0]
-        return (
-            torch.cat([chosen, shared.expand(rows, -1)], dim=1),
-            torch.cat([gates, ones.expand(rows, -1)], dim=1),
-        )
+        self.routed = self.router = self.shared = None
+        if num_experts:
+            # Gates near 1/k shrink the variance of the routed sum by k; this puts the layer's output at unit size.
+            self.routed = Experts(num_experts, in_width, hidden, out_width, gain * math.sqrt(top_k))
+            self.router = ElementRouter(num_elements, num_experts, top_k)
+        if num_shared:
+            self.shared = Experts(num_shared, in_width, hidden, out_width, gain)
 
     def merged_weights(self, species: Tensor) -> tuple[Tensor, Tensor]:
-        """w1 [G, in, k·hidden], w2 [G, k·hidden, out] of the elements ``species`` [G]."""
-        experts, gates = self.routing()
+        """w1 [G, in, k·hidden], w2 [G, k·hidden, out] of the elements ``species`` [G]; G is 1 without routing."""
+        groups = 1 if self.router is None else len(species)
+        first, second = [], []
         if self.router is not None:
-            experts, gates = experts[species], gates[species]
-        groups, active = experts.shape
-        w1 = self.w1[experts].transpose(1, 2).reshape(groups, self.w1.shape[1], -1)
-        w2 = self.w2[experts] * gates.view(groups, active, 1, 1)
-        return w1, w2.view(groups, -1, self.w2.shape[2])
+            chosen, gates = (table[species] for table in self.router())
+            first.append(self.routed.w1[chosen])
+            second.append(self.routed.w2[chosen] * gates.unsqueeze(-1).unsqueeze(-1))
+        if self.shared is not None:
+            first.append(self.shared.w1.expand(groups, -1, -1, -1))
+            second.append(self.shared.w2.expand(groups, -1, -1, -1))
+        w1, w2 = torch.cat(first, dim=1), torch.cat(second, dim=1)
+        return w1.transpose(1, 2).flatten(2), w2.flatten(1, 2)
 
     def forward(self, x: Tensor, counts: Tensor) -> Tensor:
         """x: [rows, in] or [rows, slots, in] sorted by element; counts: rows of each element. → the same with out."""
-        out = self._shared(x) if self.num_shared else None
         if self.router is None:
-            assert out is not None
-            return out
+            return self._shared(x)
         chosen, gates = self.router()
         species = torch.repeat_interleave(counts.to(x.device), output_size=x.shape[0])
         experts = chosen[species]
         tokens = x if x.dim() == 3 else x.unsqueeze(1)
-        hidden = F.silu(expert_expand(tokens, self.w1, experts))
+        hidden = F.silu(expert_expand(tokens, self.routed.w1, experts))
         hidden = hidden * gates[species].unsqueeze(-1).unsqueeze(-1)
-        routed = expert_contract(hidden, self.w2, experts).view(*x.shape[:-1], -1)
-        return routed if out is None else out + routed
+        routed = expert_contract(hidden, self.routed.w2, experts).view(*x.shape[:-1], -1)
+        return routed if self.shared is None else routed + self._shared(x)
 
     def _shared(self, x: Tensor) -> Tensor:
         """The shared experts are one perceptron that acts on every row."""
-        w1 = self.w1[self.num_experts :].transpose(0, 1).flatten(1)
-        w2 = self.w2[self.num_experts :].flatten(0, 1)
+        w1 = self.shared.w1.transpose(0, 1).flatten(1)
+        w2 = self.shared.w2.flatten(0, 1)
         return torch.matmul(F.silu(torch.matmul(x, w1)), w2)
 
     def merge(self, species: Tensor) -> MergedMLP:

@@ -70,8 +70,9 @@ def test_second_derivatives_of_a_force_loss(model, molecule) -> None:
 
     model.zero_grad()
     loss().backward()
+    kind = "routed" if config.num_message_experts else "shared"
     for name in (
-        "blocks.0.attention.experts.w1",
+        f"blocks.0.attention.experts.{kind}.w1",
         "blocks.1.attention.filter.weight",
         "heads.energy.out.weight",
     ):
