@@ -14,7 +14,7 @@ from janus_md.model.parts import Parts, damaged, is_written, write_part
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def save_model(model: MatRISMoE, folder: str | Path) -> None:
@@ -65,6 +65,10 @@ def _load_config(file: Path) -> ModelConfig:
         if version > FORMAT_VERSION:
             raise UserError(
                 f"{file} has format version {version}, this janus-md reads {FORMAT_VERSION}: update janus-md"
+            )
+        if version < FORMAT_VERSION:
+            raise UserError(
+                f"{file} has format version {version}, this janus-md reads {FORMAT_VERSION}: train the model again"
             )
         return ModelConfig(**description["model"])
     except (ValueError, KeyError, TypeError):  # pydantic's and json's faults are ValueErrors

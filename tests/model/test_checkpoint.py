@@ -56,10 +56,11 @@ def test_missing_and_truncated_files_are_named(saved) -> None:
         load_model(folder)
 
 
-def test_newer_format_is_refused(saved) -> None:
+@pytest.mark.parametrize(("version", "remedy"), [(99, "update janus-md"), (1, "train the model")])
+def test_other_formats_are_refused(saved, version, remedy) -> None:
     _, folder = saved
     description = json.loads((folder / "model.json").read_text())
-    description["format_version"] = 99
+    description["format_version"] = version
     (folder / "model.json").write_text(json.dumps(description))
-    with pytest.raises(UserError, match="update janus-md"):
+    with pytest.raises(UserError, match=remedy):
         load_model(folder)

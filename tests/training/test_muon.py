@@ -56,6 +56,18 @@ def test_zero_gradients_move_nothing():
     torch.testing.assert_close(vector.detach(), torch.ones(3))
 
 
+def test_experts_without_a_gradient_stay_whatever_their_momentum():
+    experts, vector = torch.nn.Parameter(torch.zeros(2, 4, 5)), torch.nn.Parameter(torch.ones(3))
+    optimizer = Muon([experts], [vector], lr=1e-2)
+    experts.grad = torch.randn(2, 4, 5)
+    optimizer.step()
+    after_one = experts.detach().clone()
+    experts.grad = torch.stack([torch.zeros(4, 5), torch.randn(4, 5)])
+    optimizer.step()
+    torch.testing.assert_close(experts.detach()[0], after_one[0], rtol=0, atol=0)
+    assert not torch.equal(experts.detach()[1], after_one[1])
+
+
 @pytest.mark.parametrize("method", ["muon", "adamw"])
 def test_each_parameter_has_one_place(method):
     model = MatRISMoE(preset("tiny"))

@@ -57,7 +57,9 @@ class Muon(torch.optim.Optimizer):
         ahead = gradient.lerp(momentum, group["momentum"])  # Nesterov
         size = LIKE_ADAM * max(parameter.shape[-2:]) ** 0.5
         parameter.mul_(1.0 - group["lr"] * group["weight_decay"])
-        parameter.add_(orthogonal(ahead), alpha=-group["lr"] * size)
+        # An expert that no atom of the batch uses stays: what is left of its momentum would become a whole step.
+        used = (gradient != 0).any(-1).any(-1)[..., None, None]
+        parameter.add_(orthogonal(ahead) * used, alpha=-group["lr"] * size)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
