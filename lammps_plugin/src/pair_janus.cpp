@@ -206,9 +206,10 @@ janus::Evaluation PairJanus::evaluate(janus::Potential &potential, const janus::
     check_finite(potential, evaluation, tables);
     return evaluation;
   } catch (const c10::OutOfMemoryError &) {  // others wait in an exchange, so this rank ends all
-    error->one(FLERR, fmt::format("the GPU has not enough memory for {} atoms at a time: give 'pair_style janus chunk "
-                                  "{}', or use more GPUs",
-                                  tables.largest_bucket(), std::max<int64_t>(1, tables.largest_bucket() / 2)));
+    const auto atoms = tables.largest_bucket();
+    error->one(FLERR, fmt::format("{} has not enough memory for {} atoms at a time: give 'pair_style janus chunk {}', or "
+                                  "use more GPUs",
+                                  model.device().str(), atoms, std::max<int64_t>(1, atoms / 2)));
   } catch (const c10::Error &e) {
     error->one(FLERR, "evaluating " + potential.path() + " failed: " + e.what_without_backtrace());
   }

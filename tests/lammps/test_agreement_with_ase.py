@@ -93,6 +93,9 @@ def test_task_charge_spin_and_composition(task: str, labelled_model: Path, tmp_p
     atoms.info.update(charge=1.0, spin=2.0)
     found = in_lammps(atoms, labelled_model, tmp_path, 2, style=f"task {task} charge 1 spin 2")
     assert_agrees(found, in_ase(atoms, labelled_model, task))
+    style = f"task {task} charge 1 spin 2 chunk 7"
+    in_chunks = in_lammps(atoms, labelled_model, tmp_path, 2, style=style)
+    assert_agrees(in_chunks, in_ase(atoms, labelled_model, task))
     neutral = in_lammps(atoms, labelled_model, tmp_path, 2, style=f"task {task}")
     assert abs(neutral.energy - found.energy) > 1e-6
 
