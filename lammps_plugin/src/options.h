@@ -13,7 +13,7 @@ struct Options {
   std::optional<std::string> task;
   std::optional<double> charge;  // e, of the whole system
   std::optional<double> spin;    // multiplicity, of the whole system
-  std::optional<int> chunk;      // largest number of atoms evaluated at a time; as memory and caches suggest if not given
+  std::optional<int> chunk;      // atoms evaluated at a time, at most; as memory and caches suggest if not given
   bool profile = false;          // print where the time went after each run
 };
 
