@@ -25,6 +25,7 @@ def test_both_packages_the_recipes_and_the_plugin_sources(names: list[str]) -> N
     assert "janus_md/py.typed" in names
     assert "janus_training/__init__.py" in names
     assert "janus_training/recipes/silicon.yaml" in names
+    assert "janus_training/planner/machines/laptop.yaml" in names
     assert "janus_md/lammps/plugin_source/CMakeLists.txt" in names
     assert any(name.startswith("janus_md/lammps/plugin_source/src/") for name in names)
 

@@ -121,27 +121,43 @@ def _(x: Tensor, h: Tensor, experts: Tensor, num_experts: int) -> Tensor:
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:3])
-    ctx.needed = ctx.needs_input_grad[:2]
+    ctx.needs = ctx.needs_input_grad[:2]
+
+
+def _needed(ctx: Any) -> list[bool]:
+    """Which of the first two inputs' gradients this backward pass asks for: forces ask for none by weights."""
+    nodes = [node for node, _ in ctx.next_functions[:2]]
+    return [needs and _asked(node) for needs, node in zip(ctx.needs, nodes, strict=True)]
+
+
+def _asked(node: Any) -> bool:
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:
+        return True  # a leaf that is itself asked for
 
 
 def _expand_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
     x, weights, experts = ctx.saved_tensors
-    dx = expert_contract(g, weights.transpose(1, 2), experts) if ctx.needed[0] else None
-    dw = expert_outer(x, g, experts, weights.shape[0]) if ctx.needed[1] else None
+    by_x, by_w = _needed(ctx)
+    dx = expert_contract(g, weights.transpose(1, 2), experts) if by_x else None
+    dw = expert_outer(x, g, experts, weights.shape[0]) if by_w else None
     return dx, dw, None
 
 
 def _contract_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
     h, weights, experts = ctx.saved_tensors
-    dh = expert_expand(g, weights.transpose(1, 2), experts) if ctx.needed[0] else None
-    dw = expert_outer(g, h, experts, weights.shape[0]).transpose(1, 2) if ctx.needed[1] else None
+    by_h, by_w = _needed(ctx)
+    dh = expert_expand(g, weights.transpose(1, 2), experts) if by_h else None
+    dw = expert_outer(g, h, experts, weights.shape[0]).transpose(1, 2) if by_w else None
     return dh, dw, None
 
 
 def _outer_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
     x, h, experts = ctx.saved_tensors
-    dx = expert_contract(h, g.transpose(1, 2), experts) if ctx.needed[0] else None
-    dh = expert_expand(x, g, experts) if ctx.needed[1] else None
+    by_x, by_h = _needed(ctx)
+    dx = expert_contract(h, g.transpose(1, 2), experts) if by_x else None
+    dh = expert_expand(x, g, experts) if by_h else None
     return dx, dh, None, None
 
 
