@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from janus_md.ops import expert_contract, expert_expand, expert_outer
+from janus_md.ops import expert_contract, expert_expand, expert_outer, expert_products
 
 NUM_EXPERTS = 4
 
@@ -59,3 +59,21 @@ def test_registration(name, experts):
     inputs = cases(experts)[name][1]
     extra = (experts, NUM_EXPERTS) if name == "outer" else (experts,)
     torch.library.opcheck(operator, (*inputs, *extra))
+
+
+def test_forces_ask_for_no_gradient_by_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The products for it are done once, in the backward pass of the loss, and not in that of the energies."""
+    called = []
+    honest = expert_products.expert_outer
+    monkeypatch.setattr(expert_products, "expert_outer", lambda *a: called.append(1) or honest(*a))
+    x = torch.randn(3, 2, 4, requires_grad=True)
+    weights = torch.randn(5, 4, 6, requires_grad=True)
+    energy = expert_products.expert_expand(x, weights, torch.tensor([[0], [3], [3]])).sin().sum()
+    (force,) = torch.autograd.grad(energy, x, create_graph=True)
+    assert not called
+    force.square().sum().backward()
+    assert called and weights.grad is not None
+    (by_leaf,) = torch.autograd.grad(
+        expert_products.expert_expand(x, weights, torch.tensor([[0], [3], [3]])).sum(), weights
+    )
+    assert by_leaf.abs().sum() > 0
