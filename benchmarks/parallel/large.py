@@ -4,7 +4,7 @@
 
 Crystals of two elements each, labelled with EMT. Weights, gradients and momentum are divided over the ranks, a block's
 weights are restored when it is computed, and only experts that the step's elements need. There is no averaging (another
-copy of the weights) and checkpoints are not written from a copy.
+copy of the weights) and checkpoints are not written from a copy. What `--runs` holds is not run again.
 """
 
 from __future__ import annotations
@@ -48,9 +48,14 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     options.runs.mkdir(exist_ok=True)
-    alloys(options.runs / "alloys.extxyz", count=4)
-    settings = recipe(options.runs, options.ranks, options.steps, options.method)
-    rows = trained(settings, options.ranks, options.runs / "run")
+    if not (options.runs / "alloys.extxyz").exists():
+        alloys(options.runs / "alloys.extxyz", count=4)
+    folder = options.runs / "run"
+    if (folder / "metrics.jsonl").exists():
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    else:
+        settings = recipe(options.runs, options.ranks, options.steps, options.method)
+        rows = trained(settings, options.ranks, folder)
     steps = [row for row in rows if row["kind"] == "train"]
     found = {
         "ranks": options.ranks,

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from janus_md.errors import UserError
-from janus_md.model import load_model
 from janus_md.model.engine import Engine
 from janus_training.batches import prefetch
 from janus_training.checkpoint import Checkpoints, Progress
@@ -172,7 +171,9 @@ def _train(
         checkpoints.wait()
     reporter.say(f"{run}: {state.step} steps in {clock.minutes:.1f} min; writing report.html")
     if mesh.first:
-        write_report(run, load_model(run / "checkpoints" / "last"), results)
+        with ema.applied():
+            outline = janus.outline()
+        write_report(run, outline, results)
     mesh.barrier()
 
 

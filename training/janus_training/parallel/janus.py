@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from janus_md.graph import GraphBatch
 from janus_md.model import MatRISMoE, Prediction, predict
 from janus_md.model.engine import Engine
+from janus_md.model.experts import ElementRouter
 from janus_training.config import ParallelConfig
 from janus_training.memory import WithinMemory, training_bytes
 from janus_training.parallel.collectives import all_reduce
@@ -117,6 +118,16 @@ class Janus:
     def clip(self, limit: float) -> float:
         """Scale the gradients to a common norm of at most ``limit``; the norm before."""
         return clip_to_norm(self.everywhere, self.sharded, self.mesh, limit)
+
+    def outline(self) -> MatRISMoE:
+        """The whole model without memory for its weights, but for the routers' tables, which every rank holds."""
+        with torch.device("meta"):
+            whole = MatRISMoE(self.model.config)
+        for name, module in self.model.named_modules():
+            if isinstance(module, ElementRouter):
+                counterpart = whole.get_submodule(name)
+                counterpart.table = nn.Parameter(module.table.detach().cpu())
+        return whole
 
     def accounts(self, share: Share) -> dict[str, Any]:
         """Since the last call: the ledger of all ranks (seconds, waiting and memory of the worst, bytes of all), and
