@@ -65,14 +65,17 @@ def killed_now_and_then(
 
 
 def assert_same_run(found: Path, expected: Path) -> None:
-    """To the last bit: weights, averages, moments; and the metrics, but for the clock."""
+    """To the last bit: weights, averages, moments; and the metrics, but for clocks and the ledger."""
     for name in ("training.safetensors", "model.safetensors"):
         ours, theirs = (load_file(run / "checkpoints" / "last" / name) for run in (found, expected))
         assert ours.keys() == theirs.keys()
         for key, value in ours.items():
             assert torch.equal(value, theirs[key]), key
     rows = [
-        [{k: v for k, v in row.items() if k != "minutes"} for row in read_metrics(run)]
+        [
+            {k: v for k, v in row.items() if k not in ("minutes", "ranks")}
+            for row in read_metrics(run)
+        ]
         for run in (found, expected)
     ]
     assert rows[0] == rows[1]

@@ -45,8 +45,8 @@ def save_again(run: Path, other: Path) -> None:
     optimizer = build_optimizer(janus.model, config.optimiser, 3.0)
     ema = Ema(janus.model, config.ema.decay)
     with (
-        Checkpoints(run, janus, optimizer, ema) as old,
-        Checkpoints(other, janus, optimizer, ema) as new,
+        Checkpoints(run, janus, optimizer, ema, behind=True) as old,
+        Checkpoints(other, janus, optimizer, ema, behind=True) as new,
     ):
         progress = old.load()
         assert progress is not None

@@ -64,8 +64,10 @@ def test_crossing_a_cutoff(scaled, cutoff, others) -> None:
         return moved
 
     energy, force = jumps(scaled, place)
-    assert energy < 1e-9
-    assert force < 1e-6
+    # Rounding grows with what is rounded, and doubled weights make some energies huge.
+    there = scaled(place(0.0))
+    assert energy < 1e-9 + 1e-14 * abs(float(there.energy))
+    assert force < 1e-6 + 1e-12 * float(there.forces.abs().max())
 
 
 def test_crossing_in_a_crystal(scaled, crystal) -> None:

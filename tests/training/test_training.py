@@ -15,9 +15,9 @@ import janus_training.loop as loop
 from janus_md.errors import UserError
 from janus_md.io import read_frames
 from janus_md.model import load_model
-from janus_training.config import Config
+from janus_training.config import Config, TrackConfig
 from janus_training.loop import train
-from janus_training.metrics import read_metrics
+from janus_training.metrics import Metrics, read_metrics
 from janus_training.recipe import load_config
 from janus_training.run import run_config
 
@@ -262,3 +262,12 @@ def test_metrics_are_plain_json(config: Config, tmp_path: Path) -> None:
     run = train(config, tmp_path / "run")
     for line in (run / "metrics.jsonl").read_text().splitlines():
         assert set(json.loads(line)) >= {"kind", "step", "minutes"}
+
+
+def test_rows_with_accounts_of_ranks_survive_a_resumption(tmp_path: Path) -> None:
+    """They have more than the CSV's columns."""
+    row = {"kind": "train", "step": 3, "loss": 1.0, "ranks": {"bytes": {"energy/graphs": 8.0}}}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    Metrics(tmp_path, 3, TrackConfig()).close()
+    assert read_metrics(tmp_path) == [row]
+    assert (tmp_path / "metrics.csv").read_text().count("\n") == 2

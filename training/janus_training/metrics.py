@@ -129,6 +129,6 @@ def _rewrite(run: Path, rows: list[dict[str, Any]]) -> None:
     scratch.write_text("".join(json.dumps(row) + "\n" for row in rows))
     scratch.replace(run / JSONL)
     with (run / CSV).open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
+        writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
