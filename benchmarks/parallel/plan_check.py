@@ -25,9 +25,10 @@ from janus_training.config import Config
 from janus_training.optimizer import build_optimizer
 from janus_training.parallel.janus import Janus
 from janus_training.parallel.mesh import make_mesh
+from janus_training.parallel.processes import on_ranks
 from janus_training.planner.layout import Layout
 from janus_training.planner.machine import Machine, load_machine
-from janus_training.planner.measure import at_once, measured
+from janus_training.planner.measure import measured
 from janus_training.planner.plan import row
 from janus_training.planner.workload import Workload, read_data, workload
 from janus_training.prepare import new_model
@@ -82,7 +83,7 @@ def _config(frames: Path, structures: int) -> Config:
 def _compared(work: Workload, layout: Layout, machine: Machine, config: Config) -> dict[str, Any]:
     """One layout."""
     found = row(work, layout, machine, every_rank=True)
-    runs = at_once(layout.ranks, _run, config, layout)
+    runs = on_ranks(layout.ranks, _run, config, layout)
     bytes_sent: dict[str, float] = {}
     for run in runs:
         for name, count in run["bytes"].items():
@@ -115,6 +116,7 @@ def _run(config: Config, layout: Layout) -> dict[str, Any]:
     janus = Janus(new_model(work.config, work.data), mesh, config.parallel, config.train.memory)
     optimizer = build_optimizer(janus.model, config.optimiser, 1.0)
     share = work.share(mesh, janus)
+    mesh.ledger.watches_memory = True
     walls, processors = [], []
     for _ in range(STEPS):
         mesh.barrier()

@@ -28,7 +28,7 @@ def model_facts(path: str | Path) -> ModelFacts:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"the model file {path} does not exist")
+        raise UserError(f"the model file {path} does not exist; write it with 'janus-md export'")
     try:
         with zipfile.ZipFile(path) as archive:
             entry = next(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -43,7 +44,7 @@ def load_model(folder: str | Path) -> MatRISMoE:
         if not is_written(folder / name):
             raise UserError(f"{folder / name} is missing: {folder} is not a model checkpoint")
     config = _load_config(folder / DESCRIPTION)
-    with Parts(folder / WEIGHTS) as parts:
+    with closing(Parts(folder / WEIGHTS)) as parts:
         state = parts.all()
     with torch.device("meta"):
         model = MatRISMoE(config)

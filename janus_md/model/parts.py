@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -32,7 +31,7 @@ def write_part(
 
 
 class Parts:
-    """Tensors by name, put together from all parts; a context that holds the files open.
+    """Tensors by name, put together from all parts, whose files it holds open.
 
     Raises ``UserError`` where a file is missing, damaged or cut off.
     """
@@ -52,15 +51,8 @@ class Parts:
             for name in part.keys():  # noqa: SIM118 (not a dict)
                 self._pieces.setdefault(name, []).append((rows.get(name, [0])[0], part))
 
-    def __enter__(self) -> Parts:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the files."""
         self._open.close()
 
     @property

@@ -1,17 +1,18 @@
 """A run saved on some ranks goes on on others; what is not whole is not taken for whole."""
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
-from parallel_support import on_ranks
 from parallel_support.launchers import write_recipe
 from parallel_support.runs import resume, save_again, tensors_of, train_each
 
 from janus_md.export import export_model
 from janus_md.model import load_model
 from janus_md.model.parts import Parts
+from janus_training.parallel.processes import on_ranks
 
 DOUBLE = ["train.dtype=float64", "train.validate_every=100"]
 
@@ -118,7 +119,7 @@ def test_export_from_parts_is_that_of_one_rank(four: Path, tmp_path: Path) -> No
     states = [torch.jit.load(file).state_dict() for file in files]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
-    with Parts(four / "checkpoints" / "last" / "model.safetensors") as parts:
+    with closing(Parts(four / "checkpoints" / "last" / "model.safetensors")) as parts:
         assert len(list(parts.file.parent.glob("model-*-of-00004.safetensors"))) == 4
 
 

@@ -1,8 +1,9 @@
 """Exchanges between ranks under first and second derivatives."""
 
 import pytest
-from parallel_support import on_ranks
 from parallel_support.collectives import check_all, half_precision
+
+from janus_training.parallel.processes import on_ranks
 
 
 @pytest.mark.parametrize("size", [2, 4])

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from parallel_support import on_ranks
 from parallel_support.launchers import assert_same_metrics, write_recipe
 from parallel_support.runs import train_each
 from training_support import metals
 
 from janus_md.io import write_frames
+from janus_training.parallel.processes import on_ranks
 
 CASES = {
     "no frame to validate on": (0, ["batch.structures=3"]),

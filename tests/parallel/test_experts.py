@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parallel_support import on_ranks
 from parallel_support.gradients import ways_of_experts
 
 from janus_md.model.experts import RoutedExperts
 from janus_training.parallel.experts import ExpertPlan, imbalance
 from janus_training.parallel.mesh import Group, Mesh
+from janus_training.parallel.processes import on_ranks
 
 
 def plans(unit: int, experts: int, elements: np.ndarray, hidden: int) -> list[ExpertPlan]:

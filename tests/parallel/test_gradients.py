@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from parallel_support import on_ranks
 from parallel_support.gradients import DENSE, differences_in_layouts
+
+from janus_training.parallel.processes import on_ranks
 
 NO_LINE = {"line_blocks": 0}
 # Unit, whether graphs are divided, and the recipe's part `parallel`.

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from parallel_support import on_ranks
 from parallel_support.gradients import DENSE, new_model, shares_of
 from parallel_support.plan import BATCH, Case, config_of, predicted, sent, store
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -16,6 +15,7 @@ from janus_md.ops.expert_products import expert_contract, expert_expand, expert_
 from janus_training.optimizer import build_optimizer
 from janus_training.parallel.janus import Janus
 from janus_training.parallel.mesh import Mesh
+from janus_training.parallel.processes import on_ranks
 from janus_training.planner.flops import products
 from janus_training.planner.layout import Layout, layouts
 from janus_training.planner.machine import Machine, load_machine, write_machine

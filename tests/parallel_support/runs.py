@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -58,6 +59,6 @@ def tensors_of(run: Path) -> dict[str, torch.Tensor]:
     """Everything in the last checkpoint, whole: weights, moments, averages, random state."""
     found = {}
     for kind in ("training", "model"):
-        with Parts(run / "checkpoints" / "last" / f"{kind}.safetensors") as parts:
+        with closing(Parts(run / "checkpoints" / "last" / f"{kind}.safetensors")) as parts:
             found |= {f"{kind}/{name}": value for name, value in parts.all().items()}
     return found

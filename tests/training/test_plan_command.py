@@ -39,7 +39,7 @@ def test_a_plan_as_table_and_as_json(
     kept, again = sorted(found["layouts"], key=lambda row: row["layout"]["recompute"])
     assert kept["step"] < again["step"]
     assert kept["memory"]["activations"] > again["memory"]["activations"]
-    assert set(kept["bytes"]) == {"backward_forces/gradients"}
+    assert set(kept["bytes"]) == {"backward_energy/gradients"}
     assert sum(kept["computing"].values()) + sum(kept["waiting"].values()) == kept["step"]
 
 

@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Event
@@ -85,7 +86,10 @@ class Checkpoints:
         if not folder.exists():
             return None
         try:
-            with Parts(folder / WEIGHTS) as own, Parts(folder / MODEL) as averaged:
+            with (
+                closing(Parts(folder / WEIGHTS)) as own,
+                closing(Parts(folder / MODEL)) as averaged,
+            ):
                 self._restore(own, averaged)
         except (OSError, ValueError, KeyError, RuntimeError) as fault:
             raise UserError(

@@ -124,13 +124,14 @@ def _train(
         write_sample(run, data.frames.valid or data.frames.train)
     every = config.train.validate_every or batches_per_epoch
     saved, stopped = clock.minutes, False
+    mesh.ledger.watches_memory = mesh.world.size > 1 or recorder.wanted
 
     with closing(metrics), checkpoints, _interruptions() as interrupted:
         if state.step == 0:
             validate()
         with closing(_batches(data, shares, state.position, config.data.prefetch)) as batches:
             # One clock, that of the first rank, decides for all.
-            while (progress := mesh.agreed(horizon.progress(state.step))) < 1.0:
+            while (progress := mesh.agreed(horizon.progress(state.step))[0]) < 1.0:
                 stopped = mesh.any(bool(interrupted))
                 if stopped:
                     break
@@ -148,8 +149,9 @@ def _train(
                 recorder.end_step(row.get("ranks"))
                 _write_step(metrics, reporter, state, row | {"lr": rate}, progress, horizon, clock)
                 # A validation must not eat the stretch at the last learning rate, nor repeat the last one.
-                after = mesh.agreed(horizon.progress(state.step, ahead=horizon.reserve))
-                unsaved = mesh.agreed(clock.minutes - saved)
+                after, unsaved = mesh.agreed(
+                    horizon.progress(state.step, ahead=horizon.reserve), clock.minutes - saved
+                )
                 if state.step % every == 0 and after < 1.0 - config.schedule.final:
                     validate()
                     saved = clock.minutes

@@ -12,16 +12,14 @@ import torch
 from torch import Tensor
 
 from janus_md.model import Prediction
-from janus_training.batches import Targets
+from janus_training.batches import LABELS, Targets
 from janus_training.config import LossConfig, TermConfig
 from janus_training.schedule import weight_at
-
-TERMS = ("energy", "forces", "stress", "magmoms")
 
 
 def weights_at(config: LossConfig, progress: float) -> dict[str, float]:
     """The weight of each term at ``progress`` of the run."""
-    return {name: weight_at(getattr(config, name).weight, progress) for name in TERMS}
+    return {name: weight_at(getattr(config, name).weight, progress) for name in LABELS}
 
 
 def penalty(difference: Tensor, term: TermConfig, members: int | None = None) -> Tensor:

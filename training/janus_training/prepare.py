@@ -10,10 +10,9 @@ import torch
 from janus_md.errors import UserError
 from janus_md.graph.batch import NarrowRows, keep_together
 from janus_md.model import MatRISMoE
-from janus_training.batches import GraphStore
+from janus_training.batches import LABELS, GraphStore
 from janus_training.config import Config, LossConfig
 from janus_training.data import Frames, check_elements
-from janus_training.loss import TERMS
 from janus_training.model_section import resolve_model
 from janus_training.references import reference_energies
 from janus_training.sampler import BudgetSampler
@@ -44,7 +43,7 @@ def filled_in(config: Config, frames: Frames) -> Config:
 
 def _refuse_unlabelled(loss: LossConfig, frames: Frames) -> None:
     """A term with a weight that no frame has a label for would train nothing without a word."""
-    for name in TERMS:
+    for name in LABELS:
         if getattr(loss, name).weight and all(getattr(f, name) is None for f in frames.train):
             raise UserError(
                 f"loss.{name} has a weight but no training frame has such a label; "

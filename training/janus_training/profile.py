@@ -33,6 +33,11 @@ class StepProfile:
         self._trace: torch.profiler.profile | None = None
 
     @property
+    def wanted(self) -> bool:
+        """Whether any step is to be recorded."""
+        return self._steps > 0
+
+    @property
     def records(self) -> bool:
         """Whether the present step is one of those recorded."""
         return 0 <= self._done < self._steps

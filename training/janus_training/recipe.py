@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from janus_md.errors import UserError, nearest
+from janus_md.errors import UserError
 from janus_md.settings import split_setting
 from janus_md.validation import explain
+from janus_training import yaml_files
 from janus_training.config import Config
 from janus_training.model_section import resolve_model
 
@@ -42,32 +43,13 @@ def _checked(content: dict[str, Any], source: str) -> Config:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as fault:
-        mark = fault.problem_mark or fault.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "some line"
-        what = fault.problem or fault.context or "it cannot be read"
-        raise UserError(f"{path} is not valid YAML at {place}: {what}; mend it there") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise UserError(f"{path} is not a text file in UTF-8; give a recipe in YAML") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold keys and values such as 'data:' and 'train:'; mend it")
-    return content
+    return yaml_files.read(path, example="'data:' and 'train:'")
 
 
 def find_recipe(path: Path) -> Path:
     """The file itself, or the shipped recipe of that name (``silicon`` or ``silicon.yaml``)."""
     package = Path(__file__).parent
-    folders = [package / "recipes", package.parent / "recipes"]
-    shipped = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
-    if path.is_file():
-        return path
-    if path.parent == Path() and path.stem in shipped:
-        return shipped[path.stem]
-    raise UserError(
-        f"the recipe {path} does not exist{nearest(path.stem, shipped)}; give the path of a YAML file"
-    )
+    return yaml_files.find(path, [package / "recipes", package.parent / "recipes"], "recipe")
 
 
 def parse_config(content: dict[str, Any], source: str) -> Config:

@@ -13,7 +13,7 @@ from janus_training.config import Config
 from janus_training.evaluate import with_volumes
 from janus_training.loss import loss_terms, total_loss, weights_at
 from janus_training.parallel.janus import Janus
-from janus_training.parallel.ledger import BETWEEN, PHASES
+from janus_training.parallel.ledger import BETWEEN, ENERGY
 from janus_training.parallel.share import Share
 
 
@@ -27,7 +27,7 @@ def take_step(
     weights["stress"] = weights["stress"] if stress else 0.0
     if stress:
         share = replace(share, batch=replace(batch, graphs=with_volumes(batch.graphs)))
-    janus.mesh.ledger.phase = PHASES[0]
+    janus.mesh.ledger.phase = ENERGY
     prediction = janus.predict(share, stress=stress)
     terms = loss_terms(config.loss, weights, prediction, batch.targets, batch.members)
     loss = total_loss(terms, weights)

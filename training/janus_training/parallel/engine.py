@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,6 @@ from janus_md.model.engine import Derivatives, Inputs
 from janus_md.model.matris import own_atoms
 from janus_md.model.recompute import by_vectors, plus
 from janus_md.ops.recomputed import Function, Pullback, recomputed
-from janus_training.parallel.ledger import PHASES, Ledger
 from janus_training.parallel.sharding import BlockWeights, Restorer
 
 Exchange = Callable[[Tensor], Tensor]
@@ -48,12 +46,10 @@ class BlockwiseDerivatives:
         model: MatRISMoE,
         weights: Sequence[BlockWeights],
         restorer: Restorer,
-        ledger: Ledger,
     ) -> None:
         self._model = model
         self._weights = weights
         self._restorer = restorer
-        self._ledger = ledger
         self.policies: Sequence[BlockPolicy] = [BlockPolicy()] * model.num_blocks
         self.exchange: Exchange | None = None
         """Of the batch at hand; None where no graph is divided."""
@@ -80,12 +76,8 @@ class BlockwiseDerivatives:
                 halos.append((own, everyone))
         with torch.enable_grad():
             own = own.requires_grad_()
-            if training:
-                own = _Marked.apply(own, self._ledger)
             count = len(own)
             rows = model.finish(own, inputs.species[:count], inputs.graph[:count], inputs.task)
-            if training:
-                self._ledger.phase = PHASES[1]
             (back,) = torch.autograd.grad(rows.sum(), own, create_graph=training)
         found = _backwards(steps, halos, back, len(edges))
         return Derivatives(rows, own, by_vectors(started, found, inputs.vectors))
@@ -223,18 +215,3 @@ def _backwards(
                 everyone, own, given, create_graph=torch.is_grad_enabled()
             )
     return [atoms, *edges, *shared]
-
-
-class _Marked(torch.autograd.Function):
-    """Does nothing but notice when the last backward pass reaches the energies."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, ledger: Ledger) -> Tensor:
-        ctx.ledger = ledger
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-        if not torch.is_grad_enabled():
-            ctx.ledger.phase = PHASES[3]
-        return g, None

@@ -22,8 +22,9 @@ from janus_training.parallel.engine import BlockPolicy, BlockwiseDerivatives
 from janus_training.parallel.experts import ExpertPlan, imbalance
 from janus_training.parallel.gradients import Buckets, clip_to_norm
 from janus_training.parallel.graph import Halo
-from janus_training.parallel.ledger import PHASES
+from janus_training.parallel.ledger import BACKWARD_FORCES, UPDATE
 from janus_training.parallel.mesh import Group, Mesh
+from janus_training.parallel.phases import follow
 from janus_training.parallel.sharding import BlockWeights, Gradients, Restorer, shard
 from janus_training.parallel.share import Share
 
@@ -63,7 +64,7 @@ class Janus:
             half = config.compress_experts == "fp16"
             weights = shard(model, mesh, config.shard_parameters, config.shard_experts, half)
             restorer = Restorer(weights, self._reduction, config.overlap)
-            self._blocks = BlockwiseDerivatives(model, weights, restorer, mesh.ledger)
+            self._blocks = BlockwiseDerivatives(model, weights, restorer)
             self._sharded = weights
             for index, block in enumerate(weights):
                 sharded.update(f"blocks.{index}.{name}" for name in block.sharded)
@@ -73,16 +74,13 @@ class Janus:
         self.everywhere = [value for name, value in named.items() if name not in sharded]
         self.sharded = [value for name, value in named.items() if name in sharded]
         self._buckets = Buckets(self.everywhere, mesh.world, config.overlap)
+        follow(model, mesh.ledger)
 
     def predict(self, share: Share, stress: bool = False) -> Prediction:
         """Results to differentiate; of divided graphs, energies and stresses whole, forces of this rank's atoms."""
-        graphs, engine = share.batch.graphs, self.engine
-        if self._blocks is not None:
-            self._plan(share.elements, share.one_table)
-            self._blocks.exchange = None if share.halo is None else share.halo.spread
-            self._blocks.policies = self._policies(graphs.neighbours)
-            engine = self._blocks
-        found = predict(self.model, graphs, stress=stress, training=True, engine=engine)
+        self._prepare(share.batch.graphs, share.elements, share.one_table, share.halo)
+        engine = self._blocks or self.engine
+        found = predict(self.model, share.batch.graphs, stress=stress, training=True, engine=engine)
         return found if share.halo is None else _whole(found, share.halo, self.mesh.unit)
 
     def predict_whole(
@@ -92,10 +90,7 @@ class Janus:
 
         elements: atoms of each atomic number on each rank of the unit, [unit, 119].
         """
-        if self._blocks is not None:
-            self._plan(elements, one_table=False)
-            self._blocks.exchange = None
-            self._blocks.policies = self._policies(graphs.neighbours)
+        self._prepare(graphs, elements, one_table=False, halo=None)
         return predict(self.model, graphs, stress=stress, engine=self._blocks)
 
     @property
@@ -105,7 +100,7 @@ class Janus:
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of the sum of all ranks' losses, each where its parameter is held."""
-        self.mesh.ledger.phase = PHASES[2]
+        self.mesh.ledger.phase = BACKWARD_FORCES
         loss.backward()
         self._reduction.finish(self._sharded)
         self._buckets.finish()
@@ -113,7 +108,7 @@ class Janus:
         for parameter in self.model.blocks.parameters():
             if parameter.grad is None and parameter.numel():
                 parameter.grad = torch.zeros_like(parameter)
-        self.mesh.ledger.phase = PHASES[4]
+        self.mesh.ledger.phase = UPDATE
 
     def clip(self, limit: float) -> float:
         """Scale the gradients to a common norm of at most ``limit``; the norm before."""
@@ -133,7 +128,10 @@ class Janus:
         """Since the last call: the ledger of all ranks (seconds, waiting and memory of the worst, bytes of all), and
         of this step the parameters a rank holds (bytes), how evenly work is spread, and the tokens of each expert.
         """
-        ledgers = self.mesh.everyone(self.mesh.ledger.close())
+        held = _bytes(self.model.parameters())
+        ledgers, parameters = zip(
+            *self.mesh.everyone((self.mesh.ledger.close(), held)), strict=True
+        )
         tables: dict[str, dict[str, float]] = {}
         for name in ledgers[0]:
             combine = sum if name == "bytes" else max
@@ -141,18 +139,24 @@ class Janus:
             tables[name] = {
                 key: combine(ledger[name].get(key, 0.0) for ledger in ledgers) for key in keys
             }
-        held = _bytes(self.model.parameters())
         return tables | {
-            "parameters": max(self.mesh.everyone(held)),
+            "parameters": max(parameters),
             "imbalance": share.imbalance,
             "expert_imbalance": imbalance(self.plans),
             "tokens": [plan.moves.tokens.sum(axis=0).tolist() for plan in self.plans],
         }
 
-    def _plan(self, elements: NDArray[np.int64], one_table: bool) -> None:
+    def _prepare(
+        self, graphs: GraphBatch, elements: NDArray[np.int64], one_table: bool, halo: Halo | None
+    ) -> None:
+        """What ranks that share something have to know of a batch before they compute."""
+        if self._blocks is None:
+            return
         known = elements[:, self.model.config.atomic_numbers]
         for plan in self.plans:
             plan.make(known, one_table and plan.of_atoms)
+        self._blocks.exchange = None if halo is None else halo.spread
+        self._blocks.policies = self._policies(graphs.neighbours)
 
     def too_large(self, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which graphs with so many atoms, edges and angles, [n, 3], a unit has to divide, [n]."""

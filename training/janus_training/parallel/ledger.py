@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-PHASES = ("energy", "forces", "backward_forces", "backward_energy", "update")
+ENERGY, FORCES, BACKWARD_FORCES, BACKWARD_ENERGY, UPDATE = PHASES = (
+    "energy", "forces", "backward_forces", "backward_energy", "update",
+)  # fmt: skip
 """Energies forward, forces (first backward), backward of the forces, backward of the energies; then the optimiser."""
 
 BETWEEN = "between"
@@ -23,9 +25,14 @@ Table = dict[str, float]
 
 
 class Ledger:
-    """Of one rank. Amounts are by phase, or by "phase/what was sent"."""
+    """Of one rank. Amounts are by phase, or by "phase/what was sent".
+
+    Attributes:
+        watches_memory: whether peaks of memory are found, phase by phase; the system's own peak starts anew then.
+    """
 
     def __init__(self) -> None:
+        self.watches_memory = False
         self._restored: list[tuple[StorageWeakRef, int]] = []
         self._empty()
         self._enter(BETWEEN)
@@ -86,7 +93,8 @@ class Ledger:
 
     def _leave(self) -> None:
         self._seconds[self._phase] += time.perf_counter() - self._since
-        self._memory[self._phase] = max(self._memory[self._phase], _peak_memory())
+        if self.watches_memory:
+            self._memory[self._phase] = max(self._memory[self._phase], _peak_memory())
 
     def _note_restored(self) -> None:
         self._restored = [entry for entry in self._restored if not entry[0].expired()]

@@ -57,9 +57,9 @@ class Mesh:
         dist.all_reduce(sums, group=self.world.handle)
         return sums.tolist()
 
-    def agreed(self, value: float) -> float:
-        """The first rank's value."""
-        return self.total([value if self.first else 0.0])[0]
+    def agreed(self, *values: float) -> list[float]:
+        """The first rank's values."""
+        return self.total([value if self.first else 0.0 for value in values])
 
     def any(self, flag: bool) -> bool:
         """Whether it is so on any rank."""

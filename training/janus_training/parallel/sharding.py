@@ -125,7 +125,7 @@ class BlockWeights:
         """All parameters whole; ``pending``: what :meth:`start` returned."""
         whole = dict(held)
         for source, begun in zip(self.sources, pending, strict=True):
-            full = _Restored.apply(source.local(held), begun, source, self, gradients)
+            full = _Restored.apply(source.local(held), begun, source, gradients)
             whole.update(source.unpack(full, held))
         return whole
 
@@ -139,10 +139,9 @@ class _Restored(torch.autograd.Function):
         local: Tensor,
         pending: Pending,
         source: Source,
-        weights: BlockWeights,
         gradients: Gradients,
     ) -> Tensor:
-        ctx.source, ctx.weights, ctx.gradients = source, weights, gradients
+        ctx.source, ctx.gradients = source, gradients
         whole = pending.wait()
         if pending.works:
             pending.group.ledger.restored(whole)
@@ -152,8 +151,8 @@ class _Restored(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, ...]:
         # A gradient that is handed over outside the graph has no derivative of its own.
         assert not torch.is_grad_enabled(), "parameters have no part in forces"
-        ctx.gradients.add(ctx.weights, ctx.source, gradient)
-        return None, None, None, None, None
+        ctx.gradients.add(ctx.source, gradient)
+        return None, None, None, None
 
 
 class Gradients:
@@ -167,12 +166,13 @@ class Gradients:
     def __init__(self, mesh: Mesh, overlap: bool) -> None:
         self._mesh = mesh
         self._limit = self.IN_FLIGHT if overlap else 0
-        self._flying: deque[tuple[BlockWeights, Source, Pending]] = deque()
-        self._sums: dict[tuple[int, int], Tensor] = {}
+        self._flying: deque[tuple[Source, Pending]] = deque()
+        self._sums: dict[int, Tensor] = {}
+        """By the identity of the source."""
 
-    def add(self, weights: BlockWeights, source: Source, gradient: Tensor) -> None:
+    def add(self, source: Source, gradient: Tensor) -> None:
         """One more contribution to the gradient of a source."""
-        self._flying.append((weights, source, source.start_back(gradient)))
+        self._flying.append((source, source.start_back(gradient)))
         while len(self._flying) > self._limit:
             self._land()
 
@@ -182,25 +182,25 @@ class Gradients:
             self._land()
         totals = []
         for weights in blocks:
+            held = weights.held
             for source in weights.sources:
                 # Units differ in what their batches use and when: replicas meet in the order of the sources.
-                total = self._sums.pop((id(weights), id(source)), None)
+                total = self._sums.pop(id(source), None)
                 if total is None:
-                    total = torch.zeros_like(source.local(weights.held))
-                totals.append((weights, source, total))
+                    total = torch.zeros_like(source.local(held))
+                totals.append((held, source, total))
         replicas = self._mesh.replicas
         if replicas.size > 1:
             begun = [start_all_reduce(total, replicas, "gradients") for *_, total in totals]
             for pending in begun:
                 pending.wait()
-        for weights, source, total in totals:
-            held = weights.held
+        for held, source, total in totals:
             for name, gradient in source.owned(total).items():
                 held[name].grad = gradient
 
     def _land(self) -> None:
-        weights, source, pending = self._flying.popleft()
-        arrived, key = pending.wait(), (id(weights), id(source))
+        source, pending = self._flying.popleft()
+        arrived, key = pending.wait(), id(source)
         if key in self._sums:
             self._sums[key].add_(arrived)
         else:

@@ -7,8 +7,9 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from janus_md.errors import UserError, nearest
+from janus_md.errors import UserError
 from janus_md.validation import explain
+from janus_training import yaml_files
 
 
 class Link(BaseModel):
@@ -78,13 +79,8 @@ def load_machine(path: Path) -> Machine:
 
     Raises ``UserError`` where there is none, or what it says cannot be.
     """
-    path = _find(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise UserError(f"{path} is not valid YAML; mend it or give another machine") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold keys and values such as 'devices: 8'; mend it")
+    path = yaml_files.find(path, [Path(__file__).parent / "machines"], "machine")
+    content = yaml_files.read(path, example="'devices: 8'")
     try:
         return Machine.model_validate({"name": path.stem} | content)
     except ValidationError as fault:
@@ -95,16 +91,3 @@ def write_machine(machine: Machine, path: Path) -> None:
     """YAML that :func:`load_machine` reads back."""
     content = machine.model_dump(exclude_defaults=True)
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-
-
-def _find(path: Path) -> Path:
-    folder = Path(__file__).parent / "machines"
-    shipped = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
-    if path.is_file():
-        return path
-    if path.parent == Path() and path.stem in shipped:
-        return shipped[path.stem]
-    raise UserError(
-        f"the machine {path} does not exist{nearest(path.stem, shipped)}; "
-        f"give a YAML file or one of {', '.join(shipped)}"
-    )

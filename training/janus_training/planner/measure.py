@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +24,7 @@ from janus_training.optimizer import build_optimizer
 from janus_training.parallel.experts import chosen_experts
 from janus_training.parallel.janus import Janus
 from janus_training.parallel.mesh import Mesh
+from janus_training.parallel.processes import on_ranks
 from janus_training.parallel.share import Shares
 from janus_training.planner.layout import Layout
 from janus_training.planner.machine import Link, Machine
@@ -67,8 +65,8 @@ def measured() -> Machine:
     finally:
         torch.set_num_threads(threads)
     cores = len(os.sched_getaffinity(0))
-    crowded = max(at_once(cores, _seconds, TRIALS[2])) / steps[2] if cores > 1 else 1.0
-    latency, bandwidth = at_once(2, _messages)[0]
+    crowded = max(on_ranks(cores, _seconds, TRIALS[2])) / steps[2] if cores > 1 else 1.0
+    latency, bandwidth = on_ranks(2, _messages)[0]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return Machine(
         name=socket.gethostname(),
@@ -178,33 +176,6 @@ def _messages() -> tuple[float, float]:
 
     small, large, floats = seconds(16, 50), seconds(4_000_000, 6), 4_000_000
     return small, 4 * floats / max(large - small, 1e-9)
-
-
-def at_once(ranks: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """``function`` on that many processes together; what each returned."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["janus_training.loop", __name__])
-    results = context.Queue()
-    with tempfile.TemporaryDirectory() as folder:
-        store = str(Path(folder) / "store")
-        given = [(rank, ranks, store, results, function, arguments) for rank in range(ranks)]
-        processes = [context.Process(target=_enter, args=one) for one in given]
-        for process in processes:
-            process.start()
-        found = [results.get(timeout=PATIENCE_S) for _ in range(ranks)]
-        for process in processes:
-            process.join()
-    return found
-
-
-def _enter(
-    rank: int, ranks: int, store: str, results: Any, function: Callable[..., Any], arguments: Any
-) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", store=dist.FileStore(store, ranks), rank=rank, world_size=ranks)
-    dist.barrier()
-    results.put(function(*arguments))
-    dist.destroy_process_group()
 
 
 def _rounded(value: float) -> float:

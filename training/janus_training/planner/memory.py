@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from janus_training.ema import Ema
-from janus_training.parallel.ledger import PHASES
+from janus_training.parallel.ledger import UPDATE
 from janus_training.planner.meter import Counts
 
 
@@ -57,8 +57,8 @@ def account(
         for value in entries.values()
         if isinstance(value, Tensor)
     )
-    before = max((size for phase, size in peak.items() if phase != PHASES[4]), default=0)
-    made = max(before + state, peak.get(PHASES[4], 0))
+    before = max((size for phase, size in peak.items() if phase != UPDATE), default=0)
+    made = max(before + state, peak.get(UPDATE, 0))
     largest = int(max(whole.values(), default=0))
     rest = max(0, int(made) - state - gradients - largest)
     return Memory(held, gradients, state, _bytes(averages.shadow.values()), largest, rest)

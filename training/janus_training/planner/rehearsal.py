@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from janus_md.model import MatRISMoE
 from janus_md.model.experts import ElementRouter
@@ -18,7 +16,7 @@ from janus_training.ema import Ema
 from janus_training.model_section import resolve_model
 from janus_training.optimizer import build_optimizer
 from janus_training.parallel.janus import Janus
-from janus_training.parallel.ledger import BETWEEN, PHASES
+from janus_training.parallel.ledger import BETWEEN, UPDATE
 from janus_training.parallel.mesh import Mesh
 from janus_training.parallel.share import Share
 from janus_training.planner.layout import Layout, imagined_mesh
@@ -74,13 +72,13 @@ def rehearse(
     for group in optimizer.param_groups:
         group["fused"] = False  # there is no such kernel for tensors without data
     averages = Ema(model, config.ema.decay)
-    phases = _Phases(janus)
-    meter = Meter(phases.present)
+    ledger = mesh.ledger
+    meter = Meter(lambda: UPDATE if ledger.phase == BETWEEN else ledger.phase)
     meter.know([*model.parameters(), *model.buffers(), *averages.shadow.values()])
     with meter:
         take_step(janus, optimizer, share, config, progress=1.0)
     slots = sum(table.numel() for table in share.batch.graphs.neighbours)
-    memory = account(model, optimizer, averages, mesh.ledger.close()["restored"], meter.peak)
+    memory = account(model, optimizer, averages, ledger.close()["restored"], meter.peak)
     counts = meter.flops, meter.touched, meter.calls
     return Rehearsal(*counts, traffic, memory, slots, share.imbalance)
 
@@ -101,45 +99,3 @@ def _without_data(share: Share) -> Share:
     graphs = share.batch.graphs
     bare = replace(graphs, vectors=[vectors.to("meta") for vectors in graphs.vectors])
     return replace(share, batch=replace(share.batch, graphs=bare))
-
-
-class _Phases:
-    """The phase a step is in, whatever engine it runs on.
-
-    Energies end where the model reads them, and the last backward pass is at the energies when it comes back there.
-    """
-
-    def __init__(self, janus: Janus) -> None:
-        self._ledger, self._reached = janus.mesh.ledger, 0
-        finish = janus.model.finish
-
-        def finished(atoms: Tensor, *others: Any) -> Tensor:
-            found = finish(_Noticed.apply(atoms, self._back), *others)
-            self._reached = 1
-            return found
-
-        janus.model.finish = finished
-
-    def present(self) -> str:
-        """One of ``PHASES``."""
-        if self._ledger.phase == BETWEEN:
-            return PHASES[4]
-        return PHASES[max(self._reached, PHASES.index(self._ledger.phase))]
-
-    def _back(self) -> None:
-        self._reached = 3
-
-
-class _Noticed(torch.autograd.Function):
-    """Does nothing but tell when a backward pass that is not differentiated comes by."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, noticed: Callable[[], None]) -> Tensor:
-        ctx.noticed = noticed
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-        if not torch.is_grad_enabled():
-            ctx.noticed()
-        return g, None
