@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from janus_md.model import MatRISMoE
 from janus_training.evaluate import Errors, Result, by_task, errors_of
 from janus_training.metrics import read_metrics
-from janus_training.report.sharing import expert_sharing
+from janus_training.report.sharing import Sharing, expert_sharing, group_agreement
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,7 +54,7 @@ def write_report(run: Path, model: MatRISMoE, results: Sequence[Result]) -> Path
         parts += ["<h2>Errors by element</h2>", _image(by_element)]
     sharing = expert_sharing(model)
     if sharing is not None:
-        parts += ["<h2>Shared experts</h2>", _image(figures.sharing_map(sharing))]
+        parts += ["<h2>Shared experts</h2>", _image(figures.sharing_map(sharing)), _groups(sharing)]
     config = (run / "config.yaml").read_text()
     parts += ["<h2>Configuration</h2>", f"<pre>{html.escape(config)}</pre>"]
     page = (
@@ -73,6 +73,16 @@ def _facts(model: MatRISMoE, step: int) -> str:
         f"<p>{parameters:,} parameters, {config.blocks} blocks, cutoff {config.cutoff} Å, "
         f"{len(config.elements)} elements, tasks {html.escape(', '.join(config.tasks))}; "
         f"{step:,} steps.</p>"
+    )
+
+
+def _groups(sharing: Sharing) -> str:
+    found = group_agreement(sharing)
+    if found is None:
+        return ""
+    return (
+        f"<p>An element shares {found.same:.3f} of its experts with the others of its group of the periodic table; "
+        f"with groups dealt out at random it would be {found.random:.3f} ± {found.spread:.3f}.</p>"
     )
 
 

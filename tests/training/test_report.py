@@ -1,0 +1,48 @@
+"""What the report reads from the routers."""
+
+import numpy as np
+import pytest
+from ase.data import chemical_symbols
+
+from janus_training.report.sharing import Sharing, group_agreement, group_of
+
+ELEMENTS = ["Li", "Na", "K", "O", "S", "Se", "F", "Cl", "Br", "Fe"]
+
+
+def of_blocks(rows: list[list[str]], elements: list[str]) -> Sharing:
+    """Elements of a row share everything with each other and nothing with the rest."""
+    family = np.array([next(i for i, row in enumerate(rows) if name in row) for name in elements])
+    return Sharing(elements, (family[:, None] == family[None, :]).astype(float))
+
+
+def test_groups_are_those_of_the_table() -> None:
+    periodic = pytest.importorskip("pymatgen.core.periodic_table", reason="needs pymatgen")
+    for symbol in chemical_symbols[1:]:
+        assert group_of(symbol) == periodic.Element(symbol).group
+
+
+def test_routing_by_group_agrees_and_routing_by_period_does_not() -> None:
+    by_group = group_agreement(
+        of_blocks([["Li", "Na", "K"], ["O", "S", "Se"], ["F", "Cl", "Br"], ["Fe"]], ELEMENTS)
+    )
+    by_period = group_agreement(
+        of_blocks([["Li", "O", "F"], ["Na", "S", "Cl"], ["K", "Se", "Br", "Fe"]], ELEMENTS)
+    )
+    assert by_group is not None and by_period is not None
+    assert by_group.same == 1.0 and by_period.same == 0.0
+    assert by_group.same > by_group.random + 3 * by_group.spread
+    assert by_period.same < by_period.random - by_period.spread
+
+
+def test_random_groups_expect_the_mean_overlap() -> None:
+    overlap = np.random.default_rng(1).random((10, 10))
+    overlap = (overlap + overlap.T) / 2
+    found = group_agreement(Sharing(ELEMENTS, overlap))
+    assert found is not None
+    mean = overlap[~np.eye(10, dtype=bool)].mean()
+    assert abs(found.random - mean) < 4 * found.spread / 2000**0.5
+
+
+def test_nothing_to_say_of_elements_that_are_alone_or_all_of_one_group() -> None:
+    assert group_agreement(Sharing(["H", "C", "O"], np.ones((3, 3)))) is None
+    assert group_agreement(Sharing(["Li", "Na"], np.ones((2, 2)))) is None
