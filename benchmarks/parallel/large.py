@@ -62,6 +62,7 @@ def main() -> None:
         "method": options.method,
         "loss": [row["loss"] for row in steps],
         "seconds": [round(sum(row["ranks"]["seconds"].values()), 1) for row in steps],
+        "phases": {phase: round(s, 1) for phase, s in steps[-1]["ranks"]["seconds"].items()},
         "held_mb": round(steps[-1]["ranks"]["parameters"] / 1e6),
         "whole_mb": round(max(max(row["ranks"]["restored"].values()) for row in steps) / 1e6),
         "process_mb": round(max(max(row["ranks"]["memory"].values()) for row in steps) / 1e6),

@@ -43,12 +43,16 @@ def test_ranks_agree(unit: int, experts: int, counts: list[int], hidden: int) ->
         assert used == set(plan.moves.needed[rank].tolist()) or not used
         assert plan.moves.tokens[rank].sum() == 2 * elements[rank].sum()
         for other, theirs in enumerate(found):
-            assert np.array_equal(plan.restored(other, rank), theirs.restored(other, rank))
+            assert plan.moves.sent[other] == theirs.moves.received[rank]
             assert np.array_equal(
                 plan.tokens_between(other, rank), theirs.tokens_between(other, rank)
             )
-    restored = [len(found[0].restored(0, owner)) for owner in range(unit)]
-    assert sum(restored) == len(found[0].moves.needed[0])
+        # What is sent are its own experts that the others need.
+        first, after = plan.span
+        needed = [e for experts in plan.moves.needed for e in experts if first <= e < after]
+        assert (plan.moves.rows + first).tolist() == needed
+        assert sum(plan.moves.sent) == len(needed)
+        assert sum(plan.moves.received) == len(plan.moves.needed[rank])
 
 
 def test_the_cheaper_way_is_taken() -> None:

@@ -34,11 +34,16 @@ class Movement:
         needed: experts that each rank restores, sorted.
         tokens: how many rows each rank has for each expert, [unit, E].
         by_tokens: tokens go to the experts instead.
+        rows: this rank's experts that are restored anywhere, rank by rank, as rows of its part.
+        sent, received: experts to and from each rank.
     """
 
     needed: list[Integers]
     tokens: Integers
     by_tokens: bool
+    rows: Integers
+    sent: list[int]
+    received: list[int]
 
 
 def evenly(count: int, ranks: int) -> list[int]:
@@ -65,7 +70,7 @@ class ExpertPlan:
         self.bounds = list(accumulate(evenly(self.experts, mesh.unit.size), initial=0))
         self._bytes = sum(w[0].numel() for w in (layer.w1, layer.w2))
         self._widths = layer.w1.shape[1] + layer.w2.shape[2]
-        self.moves = Movement([np.arange(self.experts)] * mesh.unit.size, np.zeros(0), False)
+        self.moves = self._movement([np.arange(self.experts)] * mesh.unit.size, np.zeros(0), False)
         self.sources = [Stack(f"{path}.{name}", self) for name in ("w1", "w2")]
 
     @property
@@ -99,7 +104,7 @@ class ExpertPlan:
             away = ~self._local()
             weights = sum(away[rank, experts].sum() for rank, experts in enumerate(needed))
             by_tokens = (tokens * away).sum() * self._widths < weights * self._bytes
-        self.moves = Movement(needed, tokens, bool(by_tokens))
+        self.moves = self._movement(needed, tokens, bool(by_tokens))
         self.layer.perceptron = partial(_by_tokens, self) if by_tokens else routed_mlp
 
     def _local(self) -> NDArray[np.bool_]:
@@ -107,10 +112,16 @@ class ExpertPlan:
         places, bounds = np.arange(self.experts), np.array(self.bounds)
         return (places >= bounds[:-1, None]) & (places < bounds[1:, None])
 
-    def restored(self, rank: int, owner: int) -> Integers:
-        """Experts of ``owner`` that ``rank`` restores."""
-        needed = self.moves.needed[rank]
-        return needed[(needed >= self.bounds[owner]) & (needed < self.bounds[owner + 1])]
+    def _movement(self, needed: list[Integers], tokens: Integers, by_tokens: bool) -> Movement:
+        begin, end = self.span
+        wanted = [experts[(experts >= begin) & (experts < end)] - begin for experts in needed]
+        own = needed[self.unit.place]
+        return Movement(
+            needed, tokens, by_tokens,
+            rows=np.concatenate(wanted),
+            sent=[len(experts) for experts in wanted],
+            received=np.diff(np.searchsorted(own, self.bounds)).tolist(),
+        )  # fmt: skip
 
     def tokens_between(self, rank: int, owner: int) -> Integers:
         """How many tokens of ``rank`` go to each expert of ``owner``."""
@@ -129,12 +140,12 @@ class Stack:
         return held[self.name]
 
     def start(self, local: Tensor) -> Pending:
-        plan, place = self.plan, self.plan.unit.place
-        if plan.moves.by_tokens:
+        plan, moves = self.plan, self.plan.moves
+        if moves.by_tokens:
             return Pending([], local.detach(), plan.unit, self.what)
-        taken = local.detach().index_select(0, self._rows(local.device))
-        sent, received = self._counts(place)
-        return start_all_to_all(taken, sent, received, plan.unit, self.what, plan.half)
+        rows = torch.from_numpy(moves.rows).to(local.device)
+        taken = local.detach().index_select(0, rows)
+        return start_all_to_all(taken, moves.sent, moves.received, plan.unit, self.what, plan.half)
 
     def unpack(self, whole: Tensor, held: dict[str, Tensor]) -> dict[str, Tensor]:
         if self.plan.moves.by_tokens:
@@ -145,30 +156,19 @@ class Stack:
         return {self.name: whole, table: held[table].index_select(1, needed)}
 
     def start_back(self, gradient: Tensor) -> Pending:
-        plan, place = self.plan, self.plan.unit.place
-        if plan.moves.by_tokens:
+        plan, moves = self.plan, self.plan.moves
+        if moves.by_tokens:
             return Pending([], gradient.contiguous(), plan.unit, self.what)
-        sent, received = self._counts(place)
-        back = start_all_to_all(gradient, received, sent, plan.unit, self.what, plan.half)
-        rows, arrived = self._rows(gradient.device), back.finish
+        back = start_all_to_all(
+            gradient, moves.received, moves.sent, plan.unit, self.what, plan.half
+        )
+        rows, arrived = torch.from_numpy(moves.rows).to(gradient.device), back.finish
         begin, end = plan.span
         back.finish = lambda buffer: _summed(arrived(buffer), rows, end - begin)
         return back
 
     def owned(self, gradient: Tensor) -> dict[str, Tensor]:
         return {self.name: gradient}
-
-    def _rows(self, device: torch.device) -> Tensor:
-        """This rank's experts that others need, rank by rank, as rows of its part."""
-        plan, place = self.plan, self.plan.unit.place
-        wanted = [plan.restored(rank, place) - plan.span[0] for rank in range(plan.unit.size)]
-        return torch.from_numpy(np.concatenate(wanted)).to(device)
-
-    def _counts(self, place: int) -> tuple[list[int], list[int]]:
-        """Experts sent to and received from each rank."""
-        plan, ranks = self.plan, range(self.plan.unit.size)
-        sent = [len(plan.restored(rank, place)) for rank in ranks]
-        return sent, [len(plan.restored(place, rank)) for rank in ranks]
 
 
 def _summed(gradients: Tensor, rows: Tensor, count: int) -> Tensor:
