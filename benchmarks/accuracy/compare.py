@@ -138,7 +138,7 @@ def run(plan: Plan, case: str, method: str, facts: dict[str, Any]) -> Entry:
         "minutes": plan.minutes, "threads": plan.threads, "seed": plan.seed,
         "pace_seconds": PACE_SECONDS, "recipe": str(recipe_of(case)), **facts,
     }  # fmt: skip
-    pace = {} if method == "ours" else measure_pace(plan, case, method, content)
+    pace = {} if package_of(method) == "ours" else measure_pace(plan, case, method, content)
     epochs = epochs_in(plan.minutes, **pace) if pace else None
     content |= {"folder": str(folder), "epochs": epochs}
     before = cpu_minutes()
@@ -154,6 +154,11 @@ def run(plan: Plan, case: str, method: str, facts: dict[str, Any]) -> Entry:
         steps=json.loads(end.read_text())["steps"] if end.is_file() else None,
         points=json.loads((folder / "points.json").read_text()),
     )  # fmt: skip
+
+
+def package_of(method: str) -> str:
+    """``mace`` of ``mace-tuned``."""
+    return method.partition("-")[0]
 
 
 def recipe_of(case: str) -> Path:
@@ -183,13 +188,13 @@ def start(plan: Plan, method: str, what: str, content: dict[str, Any], limit: fl
     Raises ``Failed`` where it fails or where it is not done by then.
     """
     folder = Path(content["folder"])
-    peer = method.removesuffix("-tuned")
+    package = package_of(method)
     job, log = folder / "job.json", folder / f"{what}.log"
     with log.open("w") as stream:
         job.write_text(json.dumps(content | {"started": time.time()}, indent=2) + "\n")
         process = subprocess.Popen(
-            [_python(plan, peer), HERE / f"run_{peer}.py", what, job],
-            env=environment(plan.threads, ours=method == "ours"),
+            [_python(plan, package), HERE / f"run_{package}.py", what, job],
+            env=environment(plan.threads, ours=package == "ours"),
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -260,10 +265,10 @@ def _methods(only: list[str] | None, interpreters: dict[str, str]) -> list[str]:
     for name in only or []:
         if name not in METHODS:
             raise UserError(f"method '{name}' is unknown{nearest(name, METHODS)}")
-        peer = name.removesuffix("-tuned")
+        peer = package_of(name)
         if peer in PEERS and peer not in interpreters:
             raise UserError(f"method '{name}' needs --peer {peer}=PYTHON")
-    return only or ["ours", *(m for m in METHODS if m.removesuffix("-tuned") in interpreters)]
+    return only or ["ours", *(m for m in METHODS if package_of(m) in interpreters)]
 
 
 def _pin(cores: list[int]) -> None:
@@ -274,8 +279,8 @@ def _pin(cores: list[int]) -> None:
         raise UserError(f"--cores {cores}: these cores cannot be had here") from None
 
 
-def _python(plan: Plan, peer: str) -> str:
-    return plan.interpreters.get(peer, sys.executable)
+def _python(plan: Plan, package: str) -> str:
+    return plan.interpreters.get(package, sys.executable)
 
 
 def _last_line(log: Path) -> str:

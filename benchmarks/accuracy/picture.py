@@ -19,7 +19,7 @@ PANELS = {"force_mae": "forces, meV/Å", "energy_mae": "energy, meV/atom"}
 
 
 def draw(results: Results, minutes: float, path: Path) -> None:
-    """Columns are cases, rows forces and energies; both axes logarithmic. Dashed: a peer's tuned settings."""
+    """Columns are cases, rows forces and energies; both axes logarithmic. Dashed: the other settings of a package."""
     cases = {name: found for name in CASES if (found := results.of(name, minutes))}
     size = (3.2 * len(cases) + 1.6, 6.0)
     figure, axes = plt.subplots(2, len(cases), figsize=size, squeeze=False, layout="constrained")
@@ -42,13 +42,13 @@ def draw(results: Results, minutes: float, path: Path) -> None:
 
 
 def _line(axis: plt.Axes, entry: Entry, key: str) -> None:
-    peer, _, tuned = entry.method.partition("-")
+    package, _, other = entry.method.partition("-")
     axis.plot(
         [point["minutes"] for point in entry.points],
         [point[key] for point in entry.points],
-        "--" if tuned else "-",
-        color=COLOURS[peer],
+        "--" if other else "-",
+        color=COLOURS[package],
         marker=".",
-        linewidth=2.2 if peer == "ours" else 1.3,
-        label="Janus-MD" if peer == "ours" else entry.method,
+        linewidth=2.2 if package == "ours" else 1.3,
+        label=entry.method.replace("ours", "Janus-MD"),
     )

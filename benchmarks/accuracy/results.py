@@ -15,7 +15,7 @@ from janus_md.errors import UserError
 FILE = "accuracy.json"
 PEERS = {"mace": "mace", "sevennet": "sevenn", "nequip": "nequip", "chgnet": "chgnet"}
 """Name of a peer and the module that its interpreter must be able to import."""
-METHODS = ("ours", *(name + tuned for name in PEERS for tuned in ("", "-tuned")))
+METHODS = ("ours", "ours-compiled", *(name + tuned for name in PEERS for tuned in ("", "-tuned")))
 
 
 @dataclass

@@ -37,6 +37,10 @@ def train(job: Job) -> dict[str, Any]:
         f"train.threads={job.threads}", f"train.seed={job.seed}",
         f"train.checkpoint_minutes={job.minutes / (len(FRACTIONS) + 1):.4f}",
     ]  # fmt: skip
+    if job.method == "ours-compiled":
+        words.append("train.compile=true")
+        # Compiling counts: nothing may be left of an earlier run.
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled")
     code = "from janus_md.cli.main import main; main()"
     running = subprocess.Popen([sys.executable, "-c", code, *map(str, words)])
     seen = ""
