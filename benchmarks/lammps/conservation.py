@@ -1,11 +1,13 @@
-"""Crystalline silicon in LAMMPS: total energy over time, and 1 rank against 2 ranks.
+"""Silicon or liquid water in LAMMPS: total energy over time, 1 rank against 2 ranks, means of an NPT run.
 
     python benchmarks/lammps/conservation.py silicon.janus.pt --cells 2 --picoseconds 20
     python benchmarks/lammps/conservation.py silicon.janus.pt --cells 2 --equilibrate 1 --replicate 4
+    python benchmarks/lammps/conservation.py water.janus.pt --structure water --cells 4 --equilibrate 5 --npt 20
 
-NVE at 300 K with a time step of 0.5 fs, cells³ · 8 atoms. Prints the drift of the total energy (a straight line
-through the samples after the first twentieth), the largest differences of energy and forces between 1 and 2
-ranks on the rattled start, and seconds per step; ``-o`` writes JSON.
+NVE at 300 K with a time step of 0.5 fs: cells³ · 8 atoms of silicon or cells³ molecules of water, which are minimized
+first. Prints the drift of the total energy (a straight line through the samples after the first twentieth), the
+largest differences of energy and forces between 1 and 2 ranks on the start, and seconds per step. With ``--npt``, so
+many ps at constant pressure follow, see ``constant_pressure.py``. ``-o`` writes JSON.
 """
 
 from __future__ import annotations
@@ -16,17 +18,18 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from ase.build import bulk
+from constant_pressure import EVERY, NPT, figures
+from starts import STARTS
 
 from janus_md.export import load_exported
 from janus_md.lammps.inputs import input_lines, write_data
 from janus_md.lammps.run import run
 
-LATTICE = 5.469
-"""Å, PBE silicon."""
-
 TIMESTEP = 0.0005
 """ps"""
+
+TEMPERATURE = 300
+"""K"""
 
 SINGLE_POINT = """
 dump forces all custom 1 {forces} id fx fy fz
@@ -36,9 +39,14 @@ thermo_modify format float %.12g
 run 0
 """
 
+MINIMIZATION = """
+min_style fire
+minimize 0 1e-1 500 2000
+"""
+
 EQUILIBRATION = """
 velocity all create 600 87287 mom yes rot no
-fix heat all nvt temp 300 300 0.05
+fix heat all nvt temp {temperature} {temperature} 0.05
 timestep {timestep}
 thermo 1000
 run {steps}
@@ -58,12 +66,12 @@ run {steps}
 """
 
 
-def thermo(log: Path) -> np.ndarray:
-    """Rows of numbers that follow the last ``Step`` line of a LAMMPS log."""
+def thermo(log: Path, table: int = -1) -> np.ndarray:
+    """Rows of numbers that follow a ``Step`` line of a LAMMPS log, the last one unless ``table`` says otherwise."""
     lines = log.read_text(encoding="utf-8").splitlines()
-    first = max(i for i, line in enumerate(lines) if line.split()[:1] == ["Step"])
+    heads = [i for i, line in enumerate(lines) if line.split()[:1] == ["Step"]]
     rows = []
-    for line in lines[first + 1 :]:
+    for line in lines[heads[table] + 1 :]:
         try:
             rows.append([float(word) for word in line.split()])
         except ValueError:
@@ -75,23 +83,57 @@ def in_lammps(folder: Path, setup: list[str], commands: str, ranks: int) -> Path
     """Run ``commands`` on ``ranks`` ranks; the log's path."""
     script, log = folder / f"in.{ranks}", folder / f"log.{ranks}"
     script.write_text("\n".join(setup) + commands, encoding="utf-8")
-    run(["-in", str(script), "-log", str(log), "-screen", "none"], ranks=ranks, cwd=folder)
+    arguments = ["-in", str(script), "-log", str(log), "-screen", "none"]
+    if run(arguments, ranks=ranks, cwd=folder).returncode != 0:
+        raise SystemExit(log.read_text(encoding="utf-8"))
     return log
+
+
+def dynamics(options: argparse.Namespace) -> str:
+    """Commands of the whole run."""
+    steps = round(options.picoseconds / TIMESTEP)
+    moving = DYNAMICS.format(
+        copies=options.replicate,
+        # Without equilibration half of the kinetic energy goes into the positions.
+        temperature=TEMPERATURE if options.equilibrate else 2 * TEMPERATURE,
+        timestep=TIMESTEP,
+        every=max(1, steps // 400),
+        steps=steps,
+    )
+    parts = [MINIMIZATION] if options.structure == "water" else []
+    if options.equilibrate:
+        heating = round(options.equilibrate / TIMESTEP)
+        parts.append(
+            EQUILIBRATION.format(temperature=TEMPERATURE, timestep=TIMESTEP, steps=heating)
+        )
+    parts.append(moving)
+    if options.npt:
+        parts.append(
+            NPT.format(
+                temperature=TEMPERATURE,
+                pressure=options.pressure,
+                every=EVERY,
+                steps=round(options.npt / TIMESTEP),
+            )
+        )
+    return "".join(parts)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
+    parser.add_argument("--structure", choices=STARTS, default="silicon")
     parser.add_argument("--cells", type=int, default=8)
     parser.add_argument("--equilibrate", type=float, default=0.0, help="ps of NVT at 300 K before")
     parser.add_argument("--replicate", type=int, default=1, help="copies after it, each way")
     parser.add_argument("--picoseconds", type=float, default=0.2)
+    parser.add_argument("--npt", type=float, default=0.0, help="ps of NPT at 300 K afterwards")
+    parser.add_argument("--pressure", type=float, default=0.0, help="bar")
     parser.add_argument("--ranks", type=int, default=2, help="for the dynamics")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
 
-    atoms = bulk("Si", "diamond", a=LATTICE, cubic=True).repeat(options.cells)
-    atoms.rattle(0.02, seed=0)
+    atoms = STARTS[options.structure](options.cells)
     steps = round(options.picoseconds / TIMESTEP)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -102,25 +144,18 @@ def main() -> None:
             forces = folder / f"forces.{ranks}"
             log = in_lammps(folder, setup, SINGLE_POINT.format(forces=forces), ranks)
             points[ranks] = thermo(log)[0], np.loadtxt(forces, skiprows=9)[:, 1:]
-        every = max(1, steps // 400)
-        dynamics = DYNAMICS.format(
-            copies=options.replicate,
-            # Without equilibration half of the kinetic energy goes into the positions.
-            temperature=300 if options.equilibrate else 600,
-            timestep=TIMESTEP,
-            every=every,
-            steps=steps,
-        )
-        if options.equilibrate:
-            heating = round(options.equilibrate / TIMESTEP)
-            dynamics = EQUILIBRATION.format(timestep=TIMESTEP, steps=heating) + dynamics
-        rows = thermo(in_lammps(folder, setup, dynamics, options.ranks))
+        log = in_lammps(folder, setup, dynamics(options), options.ranks)
+        rows = thermo(log, -2 if options.npt else -1)
+        held = {}
+        if options.npt:
+            held = figures(thermo(log), TEMPERATURE, options.pressure)
 
     count = len(atoms) * options.replicate**3
     settled = rows[len(rows) // 20 :]
     line, covariance = np.polyfit(settled[:, 1], settled[:, 3] / count * 1e6, 1, cov=True)
     result = {
         "model": options.model.name,
+        "structure": options.structure,
         "precision": load_exported(options.model).manifest.dtype,
         "atoms": count,
         "atoms_of_the_comparison_of_ranks": len(atoms),
@@ -136,6 +171,7 @@ def main() -> None:
         "pressure_1_against_2_ranks_bar": float(abs(points[1][0][2] - points[2][0][2])),
         "ranks": options.ranks,
         "seconds_per_step": round(float(rows[-1, 5] / steps), 4),
+        **held,
     }
     for key, value in result.items():
         print(f"{key:40}{value}")

@@ -25,9 +25,10 @@ DISPLACEMENT = 0.1
 """Å"""
 
 
-def silicon_model(path: Path, **overrides: object) -> Path:
+def silicon_model(path: Path, name: str = "small", **overrides: object) -> Path:
+    """A preset with random weights, exported."""
     torch.manual_seed(0)
-    model = MatRISMoE(preset("small", elements=["Si"], **overrides))
+    model = MatRISMoE(preset(name, elements=["Si"], **overrides))
     model.set_statistics({("default", "Si"): -5.0}, 1.0, 44.0, 16.0)
     export_model(model, path)
     return path

@@ -25,7 +25,8 @@ def dense_overrides() -> dict[str, int]:
     moe = preset("small")
     active = moe.top_k + moe.num_shared_experts
     return {
-        "num_experts": 0,
+        "num_message_experts": 0,
+        "num_feature_experts": 0,
         "top_k": 0,
         "num_shared_experts": 1,
         "message_hidden": active * moe.message_hidden,

@@ -19,6 +19,8 @@ constexpr double kLargestBucketGpu = 3e7;   // a GPU wants large products
 constexpr size_t kStretch = 2048;           // atoms, several buckets' worth
 constexpr size_t kStretchGpu = 65536;
 
+constexpr double kRoom = 1.1;               // of a buffer that grows, against growing again in the next step
+
 constexpr int kListMask = 0x1FFFFFFF;  // LAMMPS keeps flags in the upper bits of a neighbour (NEIGHMASK)
 
 struct Edge {
@@ -39,10 +41,31 @@ struct Centre {
   double work() const { return work(num_edges, num_line); }
 };
 
+using Centres = std::vector<Centre>::iterator;
+
 struct Bucket {
-  std::vector<Centre> centres;
+  Centres begin;
+  Centres end;
   int width = 1;
   int line_width = 0;
+
+  int64_t size() const { return end - begin; }
+};
+
+// Memory for one tensor of every step.
+class Buffer {
+ public:
+  explicit Buffer(torch::ScalarType dtype) : tensor_(torch::empty({0}, dtype)) {}
+
+  // Room for `count` values, whatever they are. A tensor that somebody still holds is left to them.
+  torch::Tensor values(int64_t count) {
+    if (tensor_.numel() < count || tensor_.storage().use_count() > 1)
+      tensor_ = torch::empty({static_cast<int64_t>(kRoom * static_cast<double>(count))}, tensor_.options());
+    return tensor_.slice(0, 0, count);
+  }
+
+ private:
+  torch::Tensor tensor_;
 };
 
 [[noreturn]] void coincident(const LocalAtoms &local, int i, const Edge &edge) {
@@ -77,92 +100,61 @@ Centre collect(const LocalAtoms &local, int index, double cutoff, double line_cu
 
 struct Bounds {
   double work;   // of a bucket
-  size_t atoms;  // in a bucket
+  int64_t atoms;  // in a bucket
   size_t stretch;
 };
 
-// Rows of similar work together: little padding, and no bucket beyond `bounds`. Appends to `buckets`.
-void split(std::vector<Centre> centres, const Bounds &bounds, std::vector<Bucket> &buckets) {
-  std::stable_sort(centres.begin(), centres.end(),
-                   [](const Centre &a, const Centre &b) { return a.work() > b.work(); });
+// Most work first. The order is total, so that sorting needs no memory to be stable.
+bool harder(const Centre &a, const Centre &b) {
+  const double difference = a.work() - b.work();
+  return difference != 0.0 ? difference > 0.0 : a.atom < b.atom;
+}
+
+bool by_species(const Centre &a, const Centre &b) { return a.species != b.species ? a.species < b.species : harder(a, b); }
+
+// Rows of similar work together: little padding, and no bucket beyond `bounds`. Sorts them and appends to `buckets`.
+void split(Centres begin, Centres end, const Bounds &bounds, std::vector<Bucket> &buckets) {
+  std::sort(begin, end, harder);
   const size_t before = buckets.size();
   double used = 0;
-  for (const auto &centre : centres) {
-    if (buckets.size() > before) {
+  for (auto centre = begin; centre != end; ++centre) {
+    bool full = buckets.size() == before;
+    if (!full) {
       const auto &open = buckets.back();
-      const int width = std::max(open.width, centre.num_edges);
-      const int line_width = std::max(open.line_width, centre.num_line);
-      const double padded = static_cast<double>(open.centres.size() + 1) * Centre::work(width, line_width);
-      const double padding = padded - used - centre.work();
-      if (padded > bounds.work || open.centres.size() == bounds.atoms ||
-          padding > std::max(kFreePadding, kLargestPadding * padded)) {
-        buckets.emplace_back();
-        used = 0;
-      }
-    } else {
-      buckets.emplace_back();
+      const int width = std::max(open.width, centre->num_edges);
+      const int line_width = std::max(open.line_width, centre->num_line);
+      const double padded = static_cast<double>(open.size() + 1) * Centre::work(width, line_width);
+      const double padding = padded - used - centre->work();
+      full = padded > bounds.work || open.size() == bounds.atoms ||
+             padding > std::max(kFreePadding, kLargestPadding * padded);
+    }
+    if (full) {
+      buckets.push_back({centre, centre});
+      used = 0;
     }
     auto &bucket = buckets.back();
-    bucket.centres.push_back(centre);
-    bucket.width = std::max(bucket.width, centre.num_edges);
-    bucket.line_width = std::max(bucket.line_width, centre.num_line);
-    used += centre.work();
+    bucket.end = centre + 1;
+    bucket.width = std::max(bucket.width, centre->num_edges);
+    bucket.line_width = std::max(bucket.line_width, centre->num_line);
+    used += centre->work();
   }
-  for (auto bucket = buckets.begin() + static_cast<std::ptrdiff_t>(before); bucket != buckets.end(); ++bucket)
-    std::stable_sort(bucket->centres.begin(), bucket->centres.end(),
-                     [](const Centre &a, const Centre &b) { return a.species < b.species; });
+  for (size_t b = before; b < buckets.size(); ++b) std::sort(buckets[b].begin, buckets[b].end, by_species);
 }
 
-// Buckets take from stretches of LAMMPS's order, which is spatial, so that their atoms share neighbours.
-std::vector<Bucket> all_buckets(const std::vector<Centre> &centres, const Bounds &bounds) {
-  std::vector<Bucket> buckets;
-  for (size_t begin = 0; begin < centres.size(); begin += bounds.stretch) {
-    const auto from = centres.begin() + static_cast<std::ptrdiff_t>(begin);
-    const auto to = centres.begin() + static_cast<std::ptrdiff_t>(std::min(begin + bounds.stretch, centres.size()));
-    split({from, to}, bounds, buckets);
-  }
-  return buckets;
-}
-
-// Gives every atom its row: centres in the order of the buckets, ghosts as they are met.
-std::vector<int> number_rows(const std::vector<Bucket> &buckets, const std::vector<Edge> &edges, int num_atoms,
-                             NeighbourTables &tables) {
-  std::vector<int> row(num_atoms, -1);
-  for (const auto &bucket : buckets)
-    for (const auto &centre : bucket.centres) {
-      row[centre.atom] = static_cast<int>(tables.atoms.size());
-      tables.atoms.push_back(centre.atom);
-      tables.num_edges.push_back(centre.num_edges);
-    }
-  tables.num_owned = static_cast<int64_t>(tables.atoms.size());
-  for (const auto &edge : edges)
-    if (row[edge.neighbour] < 0) {
-      row[edge.neighbour] = static_cast<int>(tables.atoms.size());
-      tables.atoms.push_back(edge.neighbour);
-    }
-  return row;
-}
-
-void fill(const Bucket &bucket, const std::vector<Edge> &edges, const std::vector<int> &row, NeighbourTables &tables) {
-  const auto rows = static_cast<int64_t>(bucket.centres.size());
-  auto neighbours = torch::empty({rows, bucket.width}, torch::kInt64);
-  auto vectors = torch::zeros({rows, bucket.width, 3}, torch::kFloat64);
-  auto *to_row = neighbours.data_ptr<int64_t>();
-  auto *vector = vectors.data_ptr<double>();
-  for (const auto &centre : bucket.centres)
+void fill(const Bucket &bucket, const std::vector<Edge> &edges, const std::vector<int> &row, int64_t *to_row,
+          double *vector) {
+  for (auto centre = bucket.begin; centre != bucket.end; ++centre)
     for (int k = 0; k < bucket.width; ++k, ++to_row, vector += 3) {
-      if (k < centre.num_edges) {
-        const Edge &edge = edges[centre.first + k];
+      if (k < centre->num_edges) {
+        const Edge &edge = edges[centre->first + k];
         *to_row = row[edge.neighbour];
         std::copy_n(edge.vector, 3, vector);
       } else {
-        *to_row = row[centre.atom];
+        *to_row = row[centre->atom];
         vector[0] = kFarAway;
+        vector[1] = vector[2] = 0.0;
       }
     }
-  tables.neighbours.push_back(neighbours);
-  tables.vectors.push_back(vectors);
-  tables.line_counts.push_back(bucket.line_width);
 }
 
 }  // namespace
@@ -173,24 +165,96 @@ int64_t NeighbourTables::largest_bucket() const {
   return largest;
 }
 
-NeighbourTables build_tables(const LocalAtoms &local, double cutoff, double line_cutoff, bool on_gpu,
-                             std::optional<int> chunk) {
+struct TableBuilder::Memory {
   std::vector<Edge> edges;
   std::vector<Centre> centres;
-  for (int index = 0; index < local.num_centres; ++index)
-    if (local.species_of_type[local.types[local.centres[index]]] >= 0)
-      centres.push_back(collect(local, index, cutoff, line_cutoff, edges));
-  const Bounds bounds{on_gpu ? kLargestBucketGpu : kLargestBucket,
-                      static_cast<size_t>(chunk.value_or(std::numeric_limits<int>::max())),
-                      on_gpu ? kStretchGpu : kStretch};
-  const auto buckets = all_buckets(centres, bounds);
+  std::vector<Bucket> buckets;
+  std::vector<int> row;  // of each of LAMMPS's atoms
+  Buffer species{torch::kInt64};
+  Buffer neighbours{torch::kInt64};
+  Buffer vectors{torch::kFloat64};
   NeighbourTables tables;
-  const auto row = number_rows(buckets, edges, local.num_atoms, tables);
-  for (const auto &bucket : buckets) fill(bucket, edges, row, tables);
-  tables.species = torch::empty({static_cast<int64_t>(tables.atoms.size())}, torch::kInt64);
-  auto *species = tables.species.data_ptr<int64_t>();
-  for (const int atom : tables.atoms) *species++ = local.species_of_type[local.types[atom]];
-  return tables;
+
+  // Before the buffers are asked for their memory: the tables of the last step hold it, too.
+  void let_go() {
+    tables.species = torch::Tensor();
+    tables.neighbours.clear();
+    tables.vectors.clear();
+    tables.line_counts.clear();
+  }
+
+  void collect_all(const LocalAtoms &local, double cutoff, double line_cutoff) {
+    edges.clear();
+    centres.clear();
+    for (int index = 0; index < local.num_centres; ++index)
+      if (local.species_of_type[local.types[local.centres[index]]] >= 0)
+        centres.push_back(collect(local, index, cutoff, line_cutoff, edges));
+  }
+
+  // Buckets take from stretches of LAMMPS's order, which is spatial, so that their atoms share neighbours.
+  void split_all(const Bounds &bounds) {
+    buckets.clear();
+    for (size_t begin = 0; begin < centres.size(); begin += bounds.stretch) {
+      const auto end = std::min(begin + bounds.stretch, centres.size());
+      split(centres.begin() + static_cast<std::ptrdiff_t>(begin), centres.begin() + static_cast<std::ptrdiff_t>(end),
+            bounds, buckets);
+    }
+  }
+
+  // Gives every atom its row: centres in the order of the buckets, ghosts as they are met.
+  void number_rows(int num_atoms) {
+    row.assign(num_atoms, -1);
+    tables.atoms.clear();
+    tables.num_edges.clear();
+    for (const auto &centre : centres) {
+      row[centre.atom] = static_cast<int>(tables.atoms.size());
+      tables.atoms.push_back(centre.atom);
+      tables.num_edges.push_back(centre.num_edges);
+    }
+    tables.num_owned = static_cast<int64_t>(tables.atoms.size());
+    for (const auto &edge : edges)
+      if (row[edge.neighbour] < 0) {
+        row[edge.neighbour] = static_cast<int>(tables.atoms.size());
+        tables.atoms.push_back(edge.neighbour);
+      }
+  }
+
+  void fill_species(const LocalAtoms &local) {
+    tables.species = species.values(static_cast<int64_t>(tables.atoms.size()));
+    auto *kind = tables.species.data_ptr<int64_t>();
+    for (const int atom : tables.atoms) *kind++ = local.species_of_type[local.types[atom]];
+  }
+
+  void fill_all() {
+    int64_t slots = 0;
+    for (const auto &bucket : buckets) slots += bucket.size() * bucket.width;
+    const auto all_neighbours = neighbours.values(slots);
+    const auto all_vectors = vectors.values(3 * slots);
+    int64_t first = 0;
+    for (const auto &bucket : buckets) {
+      const int64_t last = first + bucket.size() * bucket.width;
+      tables.neighbours.push_back(all_neighbours.slice(0, first, last).view({bucket.size(), bucket.width}));
+      tables.vectors.push_back(all_vectors.slice(0, 3 * first, 3 * last).view({bucket.size(), bucket.width, 3}));
+      tables.line_counts.push_back(bucket.line_width);
+      fill(bucket, edges, row, tables.neighbours.back().data_ptr<int64_t>(), tables.vectors.back().data_ptr<double>());
+      first = last;
+    }
+  }
+};
+
+TableBuilder::TableBuilder() : memory_(std::make_unique<Memory>()) {}
+TableBuilder::~TableBuilder() = default;
+
+const NeighbourTables &TableBuilder::build(const LocalAtoms &local, double cutoff, double line_cutoff, bool on_gpu,
+                                           std::optional<int> chunk) {
+  memory_->let_go();
+  memory_->collect_all(local, cutoff, line_cutoff);
+  memory_->split_all({on_gpu ? kLargestBucketGpu : kLargestBucket, chunk.value_or(std::numeric_limits<int>::max()),
+                      on_gpu ? kStretchGpu : kStretch});
+  memory_->number_rows(local.num_atoms);
+  memory_->fill_species(local);
+  memory_->fill_all();
+  return memory_->tables;
 }
 
 }  // namespace janus

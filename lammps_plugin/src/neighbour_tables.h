@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,8 +39,19 @@ struct NeighbourTables {
   int64_t largest_bucket() const;
 };
 
-// `chunk` bounds the atoms of a bucket. Throws UserError if two atoms coincide.
-NeighbourTables build_tables(const LocalAtoms &local, double cutoff, double line_cutoff, bool on_gpu,
-                             std::optional<int> chunk);
+// Builds the tables of one model step by step in the same memory, which only grows.
+class TableBuilder {
+ public:
+  TableBuilder();
+  ~TableBuilder();
+
+  // The tables hold until the next call. `chunk` bounds the atoms of a bucket. Throws UserError if two atoms coincide.
+  const NeighbourTables &build(const LocalAtoms &local, double cutoff, double line_cutoff, bool on_gpu,
+                               std::optional<int> chunk);
+
+ private:
+  struct Memory;
+  std::unique_ptr<Memory> memory_;
+};
 
 }  // namespace janus

@@ -173,16 +173,16 @@ janus::LocalAtoms PairJanus::local_atoms() const {
           list->numneigh, list->firstneigh, [this](int index) { return name_of(index); }};
 }
 
-janus::NeighbourTables PairJanus::tables_of(const janus::Potential &potential) {
+const janus::NeighbourTables &PairJanus::tables_of(janus::Potential &potential) {
   const janus::Profile::Section section(profile_, janus::Profile::edges);
-  janus::NeighbourTables tables;
+  const janus::NeighbourTables *tables = nullptr;
   auto local = local_atoms();
   local.species_of_type = potential.species_of_type();
   janus::agree(error, world, [&] {
-    tables = janus::build_tables(local, potential.manifest().cutoff, potential.manifest().line_cutoff,
-                                 potential.model().device().is_cuda(), options_.chunk);
+    tables = &potential.tables().build(local, potential.manifest().cutoff, potential.manifest().line_cutoff,
+                                       potential.model().device().is_cuda(), options_.chunk);
   });
-  return tables;
+  return *tables;
 }
 
 janus::Halo PairJanus::exchange(const janus::NeighbourTables &tables, int64_t width, torch::ScalarType dtype) {
@@ -233,7 +233,7 @@ void PairJanus::check_finite(const janus::Potential &potential, const janus::Eva
 void PairJanus::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   const janus::ThreadCount threads(comm->nthreads);
-  const auto tables = tables_of(*potentials_.front());
+  const auto &tables = tables_of(*potentials_.front());
   const auto evaluation = evaluate(*potentials_.front(), tables);
   {
     const janus::Profile::Section section(profile_, janus::Profile::scatter);
@@ -258,7 +258,7 @@ janus::Opinion PairJanus::opinion(const janus::Evaluation &evaluation, const jan
 void PairJanus::compare(const janus::Evaluation &evaluation, const janus::NeighbourTables &tables) {
   std::vector<janus::Opinion> opinions{opinion(evaluation, tables)};
   for (size_t k = 1; k < potentials_.size(); ++k) {
-    const auto others = tables_of(*potentials_[k]);
+    const auto &others = tables_of(*potentials_[k]);
     opinions.push_back(opinion(evaluate(*potentials_[k], others), others));
   }
   auto deviation = janus::deviation_of(opinions, tables.num_owned, world);

@@ -51,7 +51,7 @@ class PairJanus : public Pair {
   std::string describe() const;
   std::string name_of(int atom_index) const;
   janus::LocalAtoms local_atoms() const;
-  janus::NeighbourTables tables_of(const janus::Potential &potential);
+  const janus::NeighbourTables &tables_of(janus::Potential &potential);
   janus::Halo exchange(const janus::NeighbourTables &tables, int64_t width, c10::ScalarType dtype);
   janus::Evaluation evaluate(janus::Potential &potential, const janus::NeighbourTables &tables);
   janus::Opinion opinion(const janus::Evaluation &evaluation, const janus::NeighbourTables &tables);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "model.h"
+#include "neighbour_tables.h"
 #include "options.h"
 
 #include <mpi.h>
@@ -22,6 +23,7 @@ class Potential {
   Model &model() { return model_; }
   const Model &model() const { return model_; }
   const Manifest &manifest() const { return model_.manifest(); }
+  TableBuilder &tables() { return tables_; }
   const std::vector<int> &species_of_type() const { return species_of_type_; }
 
   // Symbol of an atom type that is not NULL.
@@ -37,6 +39,7 @@ class Potential {
   std::string path_;
   Options options_;
   Model model_;
+  TableBuilder tables_;  // of its own: an ensemble's models are compared while all tables are in use
   std::vector<int> species_of_type_;  // [types + 1]; -1: left to another style
 };
 
