@@ -36,11 +36,12 @@ TRIALS: Sequence[tuple[dict[str, Any], int]] = (
     ({"preset": "tiny"}, 6),
     ({"preset": "small", "blocks": 2}, 1),
     ({"preset": "small", "blocks": 2}, 3),
+    ({"preset": "small", "blocks": 2}, 6),
     ({"preset": "10m", "blocks": 1}, 1),
 )
 """Models and numbers of structures, from many small operators to few large ones."""
 
-REPEATS = 4
+REPEATS = 8
 PATIENCE_S = 600
 ALONE = Layout(1, 1, False, False, False, False)
 
@@ -172,9 +173,10 @@ def _messages() -> tuple[float, float]:
             begin = time.perf_counter()
             dist.all_gather(parts, x)
             times.append(time.perf_counter() - begin)
-        return float(np.median(times))
+        # Other work delays many of them by milliseconds; it makes none faster.
+        return float(np.quantile(times, 0.2))
 
-    small, large, floats = seconds(16, 50), seconds(4_000_000, 6), 4_000_000
+    small, large, floats = seconds(16, 200), seconds(4_000_000, 10), 4_000_000
     return small, 4 * floats / max(large - small, 1e-9)
 
 
