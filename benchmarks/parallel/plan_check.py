@@ -117,7 +117,7 @@ def _run(config: Config, layout: Layout) -> dict[str, Any]:
     optimizer = build_optimizer(janus.model, config.optimiser, 1.0)
     share = work.share(mesh, janus)
     mesh.ledger.watches_memory = True
-    walls, processors = [], []
+    walls, processors, accounts = [], [], []
     for _ in range(STEPS):
         mesh.barrier()
         mesh.ledger.close()
@@ -125,12 +125,12 @@ def _run(config: Config, layout: Layout) -> dict[str, Any]:
         take_step(janus, optimizer, share, config, 1.0)
         walls.append(time.perf_counter() - wall)
         processors.append(time.process_time() - processor)
-        accounts = mesh.ledger.close()
+        accounts.append(mesh.ledger.close())
     return {
         "wall": min(walls[1:]),
         "processor": min(processors[1:]),
-        "bytes": accounts["bytes"],
-        "memory": max(accounts["memory"].values()) - before,
+        "bytes": accounts[0]["bytes"],  # later the routers have learnt to choose other experts
+        "memory": max(accounts[-1]["memory"].values()) - before,
     }
 
 
