@@ -28,7 +28,7 @@ def recipe(folder: Path, ranks: int, steps: int, method: str) -> dict[str, Any]:
         },
         "batch": {"structures": 4},  # all of them: losses of steps compare
         "loss": {"energy": {"weight": 1.0}, "forces": {"weight": 10.0}},
-        "optimiser": {"method": method, "lr": 0.0005},
+        "optimiser": {"method": method, "lr": 0.0001},
         "ema": {"decay": 0.0},
         "schedule": {"warmup": 0.0},
         "parallel": {"unit": ranks, "regather": True},

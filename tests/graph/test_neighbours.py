@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from janus_md.errors import UserError
 from janus_md.graph import batch_graphs, build_graph
 from janus_md.graph.batch import ROW_COST, Layout, NarrowRows, keep_together, split_by_width
+from janus_md.graph.neighbours import SMALLEST_DISTANCE
 
 
 @st.composite
@@ -36,7 +37,7 @@ def test_edges_agree_with_ase(atoms: ase.Atoms) -> None:
     i, j, vectors = primitive_neighbor_list(
         "ijD", atoms.pbc, atoms.cell.array, atoms.positions, 5.0
     )
-    if len(vectors) and np.linalg.norm(vectors, axis=1).min() < 0.1:
+    if len(vectors) and np.linalg.norm(vectors, axis=1).min() < SMALLEST_DISTANCE:
         return
     graph = build_graph(atoms, 5.0, 3.0)
 
