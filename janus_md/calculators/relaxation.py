@@ -18,13 +18,14 @@ from janus_md.errors import UserError
 
 @dataclass(frozen=True)
 class Relaxed:
-    """Outcome of a relaxation: energy in eV, fmax in eV/Å (positions only)."""
+    """Outcome of a relaxation: energy in eV, fmax in eV/Å (positions only), largest stress in eV/Å³ with the cell."""
 
     atoms: Atoms
     converged: bool
     steps: int
     energy: float
     fmax: float
+    stress: float | None
 
 
 def relax(
@@ -51,7 +52,9 @@ def relax(
         optimiser.attach(_reporter(optimiser, moved, report), interval=1)
     converged = bool(optimiser.run(fmax=fmax, steps=steps))
     largest = float(np.linalg.norm(moved.get_forces(), axis=1).max())
-    return Relaxed(moved, converged, optimiser.nsteps, float(moved.get_potential_energy()), largest)
+    stress = float(np.abs(moved.get_stress()).max()) if cell else None
+    energy = float(moved.get_potential_energy())
+    return Relaxed(moved, converged, optimiser.nsteps, energy, largest, stress)
 
 
 def _reporter(optimiser: FIRE, atoms: Atoms, report: Callable[[str], None]) -> Callable[[], None]:

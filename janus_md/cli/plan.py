@@ -13,6 +13,7 @@ from janus_md.cli.outputs import refuse_existing
 from janus_md.errors import UserError
 
 if TYPE_CHECKING:
+    from janus_training.planner.layout import Layout
     from janus_training.planner.plan import Plan, Row
 
 SHOWN = 12
@@ -77,11 +78,19 @@ def plan(
     config = load_config(recipe, settings or [])
     from janus_training.planner.plan import plan as make_plan
 
-    found = make_plan(config, known, ranks, unit, per_rank, every_rank)
+    found = make_plan(config, known, ranks, unit, per_rank, every_rank, progress=_tell)
     if as_json:
         typer.echo(json.dumps(_facts(found), indent=1))
     else:
         _show(found)
+
+
+def _tell(layout: Layout) -> None:
+    """On stderr: rehearsing takes seconds to minutes a layout."""
+    units = f"{layout.ranks // layout.unit} × {layout.unit}"
+    typer.echo(
+        f"rehearsing units {units}, divided: {layout.divided}, blocks: {layout.blocks}", err=True
+    )
 
 
 def _facts(found: Plan) -> dict[str, object]:

@@ -41,6 +41,7 @@ def relax(
     )
     write_structure(output, outcome.atoms)
     state = "converged" if outcome.converged else f"NOT converged in {steps} steps"
+    stress = "" if outcome.stress is None else f", largest stress {outcome.stress:.2g} eV/Å³"
     typer.echo(
-        f"{output}: {state}, energy {outcome.energy:.6f} eV, largest force {outcome.fmax:.4f} eV/Å"
+        f"{output}: {state}, energy {outcome.energy:.6f} eV, largest force {outcome.fmax:.4f} eV/Å{stress}"
     )

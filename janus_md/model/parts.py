@@ -24,7 +24,7 @@ def write_part(
 ) -> Path:  # fmt: skip
     """Write part ``place`` of ``parts``; ``file`` is the name of a single one. Returns the name it got."""
     if parts > 1:
-        file = file.with_name(f"{file.stem}-{place + 1:05d}-of-{parts:05d}{file.suffix}")
+        file = file.with_name(_numbered_name(file, place, parts))
     some = {name: list(span) for name, span in (rows or {}).items() if name in tensors}
     save_file(dict(tensors), file, metadata={"rows": json.dumps(some)})
     return file
@@ -94,11 +94,18 @@ def damaged(file: Path) -> UserError:
     )
 
 
+def _numbered_name(file: Path, place: int, parts: int) -> str:
+    return f"{file.stem}-{place + 1:05d}-of-{parts:05d}{file.suffix}"
+
+
 def _numbered(file: Path) -> list[Path]:
     """All parts, in order."""
     found = sorted(file.parent.glob(f"{file.stem}-*-of-*{file.suffix}"))
-    expected = int(found[0].stem.rpartition("-")[2]) if found else 1
-    if len(found) != expected:
-        missing = f"{expected - len(found)} of the {expected} parts of {file}" if found else file
-        raise UserError(f"{missing} is missing: restore it from a copy")
+    present = {part.name for part in found}
+    count = int(found[0].stem.rpartition("-")[2]) if found else 0
+    expected = {_numbered_name(file, place, count) for place in range(count)} or {file.name}
+    if missing := sorted(expected - present):
+        raise UserError(f"{file.with_name(missing[0])} is missing: restore it from a copy")
+    if strays := sorted(present - expected):
+        raise UserError(f"{file.with_name(strays[0])} is of another checkpoint: move it away")
     return found

@@ -54,7 +54,8 @@ std::string read_on_first_rank(LAMMPS_NS::Error *error, MPI_Comm world, const st
   agree(error, world, [&] {
     if (rank != 0) return;
     std::ifstream file(path, std::ios::binary);
-    if (!file) throw UserError("the model file " + path + " does not exist or cannot be read");
+    if (!file) throw UserError("the model file " + path + " does not exist or cannot be read: "
+                                "check its name and rights, or write it with 'janus-md export'");
     std::ostringstream content;
     content << file.rdbuf();
     if (!file || content.str().empty()) throw UserError("the model file " + path + " is empty or cannot be read");

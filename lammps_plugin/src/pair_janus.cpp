@@ -73,6 +73,10 @@ void PairJanus::coeff(int narg, char **arg) {
                           counted(atom->ntypes, "atom type") + ": give one symbol or NULL for each");
   load(paths, symbols);
   const auto &species = potentials_.front()->species_of_type();
+  const auto left = std::find(species.begin() + 1, species.end(), -1) - species.begin();
+  if (left <= atom->ntypes && !utils::strmatch(force->pair_style, "^hybrid"))
+    error->all(FLERR, fmt::format("atom type {} is NULL, which leaves it to another pair style: "
+                                  "name its element, or add that style with 'pair_style hybrid/overlay'", left));
   for (int i = 1; i <= atom->ntypes; ++i)
     for (int j = i; j <= atom->ntypes; ++j) setflag[i][j] = species[i] >= 0 && species[j] >= 0;
   global_deviations_.assign(paths.size() > 1 ? 3 : 0, 0.0);

@@ -128,6 +128,10 @@ SYMBOLS = {
     "too few": (["H", "O"], "names 2 symbols after"),
     "too many": (["H", "O", "Si", "Si"], "names 4 symbols after"),
     "one": (["H"], "names 1 symbol after"),
+    "one left to nobody": (
+        ["H", "NULL", "O"],
+        "atom type 2 is NULL, which leaves it to another pair style",
+    ),
     "none": (["NULL"] * 3, "leaves every atom type to others"),
     "no symbols": ([], "one symbol or NULL for each atom type"),
 }

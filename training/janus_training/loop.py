@@ -96,7 +96,10 @@ def _train(
     ema = Ema(janus.model, config.ema.decay)
     behind = config.train.checkpoint_behind
     checkpoints = Checkpoints(run, janus, optimizer, ema, behind)
-    state = checkpoints.load() or Progress()
+    loaded = checkpoints.load()
+    if loaded is not None:
+        reporter.say(f"{run}: going on from the checkpoint of step {loaded.step}")
+    state = loaded or Progress()
     clock.before = state.minutes
     horizon = Horizon(config.train, batches_per_epoch, clock)
     horizon.reserve = state.reserve
