@@ -15,6 +15,7 @@ help:
 	@echo "make quickstart   environment, install, build the LAMMPS plugin, run the whole path, write a report"
 	@echo "make test         environment, install, the whole test suite"
 	@echo "make test-fast    the same without the tests marked slow"
+	@echo "make install-dev  environment with everything to work on the code"
 	@echo "make lint         ruff and mypy"
 	@echo "make docs         build the documentation into site/"
 
