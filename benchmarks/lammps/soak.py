@@ -1,9 +1,9 @@
 """Memory of each rank over a long run in which ``fix balance`` keeps moving the domains.
 
-    python benchmarks/lammps/soak.py --minutes 60 --ranks 2 -o benchmarks/results/lammps_soak.json
+    python benchmarks/lammps/soak.py --model silicon.janus.pt --minutes 60 -o benchmarks/results/lammps_soak.json
 
 A slab of silicon with as much vacuum flies through the periodic box, half of it hot, so that the ranks' domains have to
-follow it and atoms change ranks all the time; `--preset` with random weights, or the file `--model`. Resident memory
+follow it and atoms change ranks all the time. With random weights (`--preset`) hot atoms soon meet. Resident memory
 of every rank is sampled once a second. Growth is that of its mean from the second tenth of the run, when everything has
 been allocated once, to the last tenth; the largest values of these tenths are compared, too.
 """
