@@ -35,7 +35,7 @@ from janus_training.prepare import new_model
 from janus_training.step import take_step
 
 FRAMES = 32
-STEPS = 12
+STEPS = 6
 MODEL = {"preset": "small", "cutoff": 5.0, "line_cutoff": 4.0}
 
 LAYOUTS = [

@@ -87,9 +87,9 @@ def plan(
 
 def _tell(layout: Layout) -> None:
     """On stderr: rehearsing takes seconds to minutes a layout."""
-    units = f"{layout.ranks // layout.unit} × {layout.unit}"
     typer.echo(
-        f"rehearsing units {units}, divided: {layout.divided}, blocks: {layout.blocks}", err=True
+        f"rehearsing units {layout.units}, divided: {layout.divided}, blocks: {layout.blocks}",
+        err=True,
     )
 
 
@@ -141,7 +141,7 @@ def _cells(row: Row) -> list[str]:
     sent = max(sum(r.traffic.bytes.values()) for r in row.rehearsals)
     flops = max(sum(r.flops.values()) for r in row.rehearsals)
     held = memory.parameters + memory.gradients + memory.optimiser + memory.averages
-    units = f"{layout.ranks // layout.unit} × {layout.unit}" + ("" if row.fits else " !")
+    units = layout.units + ("" if row.fits else " !")
     figures = [
         row.time.total, sum(row.time.waiting.values()), flops / 1e9, 100.0 * row.share_of_peak,
         sent / 1e6, held / 1e6, memory.total / 1e6,

@@ -138,8 +138,7 @@ def batch_graphs(
     place[order] = np.arange(len(order))
     tables, padded, line_counts, owners = [], [], [], []
     for atoms in buckets:
-        width = narrow or max(1, int(counts[atoms].max(initial=0)))
-        per_atom = np.maximum(-(-counts[atoms] // width), 1)
+        width, per_atom = table_rows(counts[atoms], narrow)
         owner = np.repeat(np.arange(len(atoms)), per_atom)
         rows = atoms[owner]
         row_of_owner = np.arange(len(rows)) - np.repeat(np.cumsum(per_atom) - per_atom, per_atom)
@@ -178,6 +177,12 @@ def batch_graphs(
         charge=per_graph(charge, torch.float64),
         spin=per_graph(spin, torch.float64),
     )
+
+
+def table_rows(counts: np.ndarray, narrow: int | None) -> tuple[int, np.ndarray]:
+    """Slots of a row, and rows of each atom, of a table of atoms with so many neighbours."""
+    width = narrow or max(1, int(counts.max(initial=0)))
+    return width, np.maximum(-(-counts // width), 1)
 
 
 def _fractions(graph: AtomGraph) -> np.ndarray:

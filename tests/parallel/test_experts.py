@@ -1,15 +1,17 @@
 """Plans of what experts move: every rank makes the same one, and it is what the step needs."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parallel_support.gradients import ways_of_experts
+from parallel_support.gradients import bytes_of_ways, differences_by_way
 
 from janus_md.model.experts import RoutedExperts
-from janus_training.parallel.experts import ExpertPlan, imbalance
+from janus_training.parallel.experts import ExpertPlan, Transfers, imbalance
 from janus_training.parallel.mesh import Group, Mesh
 from janus_training.parallel.processes import on_ranks
+from janus_training.parallel.tokens import Tokens
 
 
 def plans(unit: int, experts: int, elements: np.ndarray, hidden: int) -> list[ExpertPlan]:
@@ -20,7 +22,7 @@ def plans(unit: int, experts: int, elements: np.ndarray, hidden: int) -> list[Ex
     for place in range(unit):
         mesh = Mesh(Group(unit, place), Group(unit, place))
         plan = ExpertPlan("experts.routed", layer, mesh, everything=False, half=False)
-        plan.make(elements, rows_are_atoms=True)
+        plan.make(Tokens(elements, 20 * elements, True), Transfers(tokens=4, weights=2))
         found.append(plan)
     return found
 
@@ -70,6 +72,20 @@ def test_imbalance_is_that_of_the_tokens() -> None:
         assert abs(imbalance(lopsided[:1]) - 0.5) < 1e-12
 
 
-def test_both_ways_have_the_gradients_of_one_process() -> None:
-    for found in on_ranks(4, ways_of_experts):
-        assert found["weights"] < 1e-10 and found["tokens"] < 1e-10
+@pytest.mark.parametrize("fields", [{}, {"line_blocks": 0}], ids=["line graph", "narrow rows"])
+@pytest.mark.parametrize("chosen", [[0, 1, 2, 3], [1]], ids=["uneven", "empty shares"])
+def test_both_ways_have_the_gradients_of_one_process(
+    fields: dict[str, int], chosen: list[int]
+) -> None:
+    for found in on_ranks(4, differences_by_way, fields, chosen):
+        for case, difference in found.items():
+            assert difference < 1e-10, case
+
+
+@pytest.mark.parametrize("hidden", [8, 64, 512])
+def test_what_is_chosen_sends_least(hidden: int) -> None:
+    ranks = on_ranks(2, bytes_of_ways, {"feature_hidden": hidden, "message_hidden": 8 * hidden})
+    for policy in ranks[0]:
+        tokens, weights, chosen = (sum(r[policy][way] for r in ranks) for way in range(3))
+        assert tokens != weights
+        assert chosen <= min(tokens, weights), policy

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from parallel_support.gradients import DENSE, new_model, shares_of
-from parallel_support.plan import BATCH, Case, config_of, predicted, sent, store
+from parallel_support.gradients import DENSE, new_model, shares_of, store_of
+from parallel_support.plan import BATCH, Case, config_of, predicted, sent
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
@@ -24,11 +24,13 @@ from janus_training.planner.time import crowding, time_of
 from janus_training.step import take_step
 
 TWO = {"blocks": 2}
+WIDE = TWO | {"message_hidden": 4096}
 ALONE: Case = (Layout(1, 1, False, False, False, False), False, {}, TWO)
 CASES: dict[int, list[Case]] = {
     2: [
         (Layout(2, 1, False, False, False, False), False, {}, DENSE | TWO),
         (Layout(2, 2, True, True, True, True), True, {}, TWO),
+        (Layout(2, 2, True, True, False, False), False, {}, WIDE),
     ],
     4: [
         (Layout(4, 2, True, True, True, True), False, {}, TWO),
@@ -87,7 +89,7 @@ def test_one_rank_has_the_operations_and_the_memory_of_a_real_step() -> None:
     model = new_model(torch.float32, fields)
     janus = Janus(model, Mesh(), config.parallel)
     optimizer = build_optimizer(model, config.optimiser, 1.0)
-    share = shares_of(store(fields), Mesh(), divide)(BATCH)
+    share = shares_of(store_of(fields), Mesh(), divide)(BATCH)
     with Counter() as counter:
         take_step(janus, optimizer, share, layout.applied(config), 1.0)
     assert sum(found.flops.values()) == counter.total

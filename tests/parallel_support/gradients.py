@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from ase import Atoms
 from ase.build import bulk, molecule
 
@@ -19,6 +22,8 @@ from janus_training.config import LossConfig, OptimiserConfig, ParallelConfig, T
 from janus_training.evaluate import with_volumes
 from janus_training.loss import loss_terms, total_loss
 from janus_training.optimizer import build_optimizer
+from janus_training.parallel import janus as janus_module
+from janus_training.parallel.experts import Transfers
 from janus_training.parallel.janus import Janus
 from janus_training.parallel.mesh import Mesh, make_mesh
 from janus_training.parallel.share import Share, Shares
@@ -64,6 +69,13 @@ def new_model(dtype: torch.dtype, fields: dict[str, Any]) -> MatRISMoE:
     return MatRISMoE(preset("tiny", elements=elements, tasks=["a"], **size)).to(dtype)
 
 
+def store_of(fields: dict[str, Any]) -> GraphStore:
+    found = GraphStore(frames(), ["a"], 4.0, 3.0, 1.0)
+    if fields.get("line_blocks") == 0:
+        found.layout = NarrowRows.suited(found.atoms_by_neighbours)
+    return found
+
+
 def shares_of(store: GraphStore, mesh: Mesh, divide: bool) -> Shares:
     return Shares(store, mesh, lambda sizes: np.full(len(sizes), divide) & (sizes[:, 0] > 4))
 
@@ -89,9 +101,7 @@ def differences_in_layouts(
     steps of the optimiser.
     """
     torch.use_deterministic_algorithms(True)
-    store = GraphStore(frames(), ["a"], 4.0, 3.0, 1.0)
-    if fields.get("line_blocks") == 0:
-        store.layout = NarrowRows.suited(store.atoms_by_neighbours)
+    store = store_of(fields)
     model = new_model(getattr(torch, dtype), fields)
     alone = Janus(copy.deepcopy(model), Mesh(), ParallelConfig())
     batch = shares_of(store, Mesh(), False)(chosen)
@@ -149,18 +159,51 @@ def _difference(
     return float((value - held).abs().max() / scale) if held.numel() else 0.0
 
 
-def ways_of_experts() -> dict[str, float]:
-    """Gradients with light experts, which move, and with heavy ones, whose tokens do; worst parameter of each."""
+WAYS = {"tokens": Transfers(0, 1), "weights": Transfers(1, 0)}
+"""What an exchange would have to cost for experts to be asked in either way."""
+
+
+def differences_by_way(fields: dict[str, Any], chosen: list[int]) -> dict[str, float]:
+    """Gradients where experts move and where all tokens do; worst parameter of each layout."""
+    layouts = {
+        "whole": (4, False, {}), "recomputed": (4, False, {"recompute": True}),
+        "restored": (2, False, {"regather": True}), "divided": (4, True, {}),
+        "experts alone": (2, True, {"shard_parameters": False}),
+    }  # fmt: skip
     found = {}
-    for way, hidden in (("weights", 2), ("tokens", 256)):
-        fields = {"line_blocks": 0, "feature_hidden": hidden}
-        layout = {way: (4, False, {})}
-        differences = differences_in_layouts("float64", fields, layout, [0, 1, 2, 3])
-        found[way] = max(differences[way].values())
-        janus = Janus(new_model(torch.float64, fields), make_mesh(4), ParallelConfig(unit=4))
-        store = GraphStore(frames(), ["a"], 4.0, 3.0, 1.0)
-        store.layout = NarrowRows(8)
-        slopes(janus, shares_of(store, janus.mesh, False)([0, 1, 2, 3]))
-        moved = [plan.moves.by_tokens for plan in janus.plans if plan.of_atoms]
-        assert all(moved) if way == "tokens" else not any(moved)
+    for way, transfers in WAYS.items():
+        with patch.object(janus_module, "transfers", lambda *_, cost=transfers: cost):
+            worst = differences_in_layouts("float64", fields, layouts, chosen)
+            found |= {f"{way}, {name}": max(values.values()) for name, values in worst.items()}
+            janus, share = _in_one_unit(fields, {}, chosen)
+            slopes(janus, share)
+        assert all(plan.moves.by_tokens == (way == "tokens") for plan in janus.plans)
     return found
+
+
+def bytes_of_ways(fields: dict[str, Any]) -> dict[str, list[float]]:
+    """What a step sends for experts, by policy: where tokens move, where weights do, and where a plan decides."""
+    found: dict[str, list[float]] = {}
+    for policy in ("kept", "recompute", "regather"):
+        config = {} if policy == "kept" else {policy: True}
+        for cost in (*WAYS.values(), None):
+            known = patch.object(janus_module, "transfers", lambda *_, cost=cost: cost)
+            with known if cost else nullcontext():
+                janus, share = _in_one_unit(fields, config, [0, 1, 2, 3])
+                janus.mesh.ledger.close()
+                slopes(janus, share)
+            sent = janus.mesh.ledger.close()["bytes"]
+            of_experts = [b for name, b in sent.items() if name.endswith(("/experts", "/tokens"))]
+            found.setdefault(policy, []).append(sum(of_experts))
+    return found
+
+
+def _in_one_unit(
+    fields: dict[str, Any], parallel: dict[str, Any], chosen: list[int]
+) -> tuple[Janus, Share]:
+    """A model in one unit of all ranks, and this rank's share."""
+    mesh = make_mesh(dist.get_world_size())
+    config = ParallelConfig(unit=mesh.unit.size, **parallel)
+    store = store_of(fields)
+    share = shares_of(store, mesh, False)(chosen)
+    return Janus(new_model(torch.float64, fields), mesh, config), share

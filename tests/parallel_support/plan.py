@@ -7,10 +7,8 @@ from typing import Any
 
 import torch
 
-from janus_md.graph.batch import NarrowRows
 from janus_md.model import MatRISMoE
 from janus_md.model.experts import RoutedExperts
-from janus_training.batches import GraphStore
 from janus_training.config import Config
 from janus_training.optimizer import build_optimizer
 from janus_training.parallel.experts import chosen_experts
@@ -19,7 +17,7 @@ from janus_training.parallel.mesh import make_mesh
 from janus_training.planner.layout import Layout
 from janus_training.planner.rehearsal import Chosen, Rehearsal, rehearse
 from janus_training.step import take_step
-from parallel_support.gradients import LOSS, frames, new_model, shares_of
+from parallel_support.gradients import LOSS, new_model, shares_of, store_of
 
 BATCH = [0, 1, 2, 3]
 
@@ -39,13 +37,6 @@ def config_of(case: Case) -> Config:
     return Config.model_validate(content)
 
 
-def store(fields: dict[str, Any]) -> GraphStore:
-    found = GraphStore(frames(), ["a"], 4.0, 3.0, 1.0)
-    if fields.get("line_blocks") == 0:
-        found.layout = NarrowRows.suited(found.atoms_by_neighbours)
-    return found
-
-
 def sent(cases: Sequence[Case]) -> list[dict[str, float]]:
     """Bytes that this rank sends in a step of each case."""
     found = []
@@ -55,7 +46,7 @@ def sent(cases: Sequence[Case]) -> list[dict[str, float]]:
         model = new_model(torch.float32, fields)
         janus = Janus(model, mesh, config.parallel, config.train.memory)
         optimizer = build_optimizer(model, config.optimiser, 1.0)
-        share = shares_of(store(fields), mesh, divide)(BATCH)
+        share = shares_of(store_of(fields), mesh, divide)(BATCH)
         mesh.ledger.close()
         take_step(janus, optimizer, share, config, 1.0)
         found.append(mesh.ledger.close()["bytes"])
@@ -70,7 +61,7 @@ def routes(model: MatRISMoE) -> Chosen:
 def predicted(case: Case, place: int) -> Rehearsal:
     """Of one rank."""
     layout, divide, _, fields = case
-    graphs = store(fields)
+    graphs = store_of(fields)
     return rehearse(
         config_of(case),
         layout,

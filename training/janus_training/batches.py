@@ -15,7 +15,7 @@ from torch import Tensor
 
 from janus_md.errors import UserError
 from janus_md.graph import AtomGraph, GraphBatch, batch_graphs, build_graph
-from janus_md.graph.batch import NUMBERS, Layout, split_by_width
+from janus_md.graph.batch import Layout, split_by_width
 from janus_md.io import Frame
 
 Item = TypeVar("Item")
@@ -81,14 +81,14 @@ class GraphStore:
         """Atoms, edges and angles of each frame, [frames, 3]."""
         self._members = np.array([_labelled(frame) for frame in frames]).reshape(-1, len(LABELS))
         self.line_edges = 0
-        self.atoms_by_neighbours: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
-        """Number of atoms with 0, 1, 2 … neighbours."""
+        self.neighbour_counts: list[NDArray[np.int64]] = []
+        """Of each frame's atoms."""
         room = memory * 1e9
         for index in range(len(frames)):
             graph = self._build(index)
             self.costs[index] = graph.num_atoms, graph.num_edges, graph.num_angles
             self.line_edges += int(graph.num_line.sum())
-            self._count(np.bincount(np.diff(graph.offsets)))
+            self.neighbour_counts.append(np.diff(graph.offsets))
             room -= _size(graph)
             if room > 0:
                 self._kept[index] = graph
@@ -112,12 +112,15 @@ class GraphStore:
         counts = self._members[list(indices)].sum(axis=0)
         return dict(zip(LABELS, counts.tolist(), strict=True))
 
-    def elements(self, indices: Sequence[int]) -> NDArray[np.int64]:
-        """Atoms of each atomic number in these frames, [119]."""
-        numbers = [self.frames[index].atoms.numbers for index in indices]
-        return np.bincount(
-            np.concatenate([np.zeros(0, dtype=np.int64), *numbers]), minlength=NUMBERS
-        )
+    @property
+    def atoms_by_neighbours(self) -> NDArray[np.int64]:
+        """Number of atoms with 0, 1, 2 … neighbours."""
+        return np.bincount(_joined(self.neighbour_counts), minlength=1)
+
+    def atoms(self, indices: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Neighbour counts and atomic numbers of the atoms of these frames."""
+        counts = [self.neighbour_counts[index] for index in indices]
+        return _joined(counts), _joined([self.frames[index].atoms.numbers for index in indices])
 
     def put_together(
         self,
@@ -138,17 +141,16 @@ class GraphStore:
         )
         return Batch(batch, targets, members)
 
-    def _count(self, atoms: NDArray[np.int64]) -> None:
-        more = len(atoms) - len(self.atoms_by_neighbours)
-        self.atoms_by_neighbours = np.pad(self.atoms_by_neighbours, (0, max(more, 0)))
-        self.atoms_by_neighbours[: len(atoms)] += atoms
-
     def _build(self, index: int) -> AtomGraph:
         frame = self.frames[index]
         try:
             return build_graph(frame.atoms, *self._cutoffs)
         except UserError as fault:
             raise UserError(f"{frame.where}: {fault}") from None
+
+
+def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
 
 
 def _labelled(frame: Frame) -> list[int]:

@@ -19,6 +19,7 @@ from janus_md.model.engine import Derivatives, Inputs
 from janus_md.model.matris import own_atoms
 from janus_md.model.recompute import by_vectors, plus
 from janus_md.ops.recomputed import Function, Pullback, recomputed
+from janus_training.parallel.experts import Transfers
 from janus_training.parallel.sharding import BlockWeights, Restorer
 
 Exchange = Callable[[Tensor], Tensor]
@@ -36,6 +37,19 @@ class BlockPolicy:
 
     recompute: bool = False
     regather: bool = False
+
+
+def transfers(policy: BlockPolicy, training: bool) -> Transfers:
+    """What a policy makes of experts' tokens and weights in one step.
+
+    Each phase sends tokens once, and again as often as it computes a block again. Weights are restored once or in each
+    phase. Gradients leave in the backward of the forces and of the energies; where weights are kept those are one.
+    """
+    tokens = (1, 2, 3, 3) if policy.recompute else (1, 1, 1, 1)
+    restored = (1, 1, 1, 1) if policy.regather else (1, 0, 0, 0)
+    if not training:
+        return Transfers(sum(tokens[:2]), sum(restored[:2]))
+    return Transfers(sum(tokens), sum(restored) + (2 if policy.regather else 1))
 
 
 class BlockwiseDerivatives:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from janus_training.batches import GraphStore
 from janus_training.config import BatchConfig
 from janus_training.evaluate import Result, batches_within, results_of, with_volumes
 from janus_training.parallel.janus import Janus
+from janus_training.parallel.tokens import count_tokens
 
 
 def predict_shared(janus: Janus, store: GraphStore, budget: BatchConfig) -> list[Result]:
@@ -26,8 +25,8 @@ def predict_shared(janus: Janus, store: GraphStore, budget: BatchConfig) -> list
         stress = mesh.any(batch.members["stress"] > 0)
         graphs = with_volumes(batch.graphs) if stress else batch.graphs
         unit = place - mesh.unit.place
-        elements = [store.elements(b) for b in batches[unit : unit + mesh.unit.size]]
-        prediction = janus.predict_whole(graphs, np.array(elements), stress)
+        members = [store.atoms(b) for b in batches[unit : unit + mesh.unit.size]]
+        prediction = janus.predict_whole(graphs, count_tokens(members, store.layout), stress)
         frames = [store.frames[index] for index in batches[place]]
         found += zip(batches[place], results_of(prediction, frames), strict=True)
     everyones = [entry for part in mesh.everyone(found) for entry in part]

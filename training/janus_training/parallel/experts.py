@@ -2,8 +2,8 @@
 
 Which experts an element uses is known from the router's table, and which elements a rank has from its share of the
 batch, so every rank makes the same plan without asking. Either the experts that a rank's elements need are restored
-there (weights move), or its tokens go to where the experts live (tokens move); the cheaper of the two, per layer and
-step. Tokens of messages are edges, many more than experts' rows: only features' tokens, which are atoms, ever move.
+there (weights move), or its tokens go to where the experts live (tokens move); whichever sends fewer bytes, per layer
+and step. Tokens are atoms where features are renewed and edges where messages are made.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +23,14 @@ from janus_md.model.experts import ElementRouter, RoutedExperts
 from janus_md.ops import routed_mlp
 from janus_training.parallel.collectives import Pending, all_to_all, start_all_to_all
 from janus_training.parallel.mesh import Mesh
+from janus_training.parallel.tokens import Integers, Tokens
 
-Integers = NDArray[np.int64]
+
+class Transfers(NamedTuple):
+    """How often a step sends a layer's tokens there and back, and its weights or their gradients."""
+
+    tokens: int
+    weights: int
 
 
 @dataclass
@@ -32,9 +39,9 @@ class Movement:
 
     Attributes:
         needed: experts that each rank restores, sorted.
-        tokens: how many rows each rank has for each expert, [unit, E].
+        tokens: how many each rank has for each expert, [unit, E].
         by_tokens: tokens go to the experts instead.
-        rows: this rank's experts that are restored anywhere, rank by rank, as rows of its part.
+        rows: this rank's experts that are restored anywhere, rank by rank, as places in its part.
         sent, received: experts to and from each rank.
     """
 
@@ -68,7 +75,7 @@ class ExpertPlan:
         self.chosen: Callable[[ElementRouter], Integers] = chosen_experts
         self.experts = len(layer.w1)
         self.bounds = list(accumulate(evenly(self.experts, mesh.unit.size), initial=0))
-        self._bytes = sum(w[0].numel() for w in (layer.w1, layer.w2))
+        self._floats = sum(w[0].numel() for w in (layer.w1, layer.w2))
         self._widths = layer.w1.shape[1] + layer.w2.shape[2]
         self.moves = self._movement([np.arange(self.experts)] * mesh.unit.size, np.zeros(0), False)
         self.sources = [Stack(f"{path}.{name}", self) for name in ("w1", "w2")]
@@ -80,16 +87,12 @@ class ExpertPlan:
 
     @property
     def of_atoms(self) -> bool:
-        """Whether its rows are atoms; those of messages are edges."""
+        """Whether its tokens are atoms; those of messages are edges."""
         return not self.path.startswith("attention.")
 
-    def make(self, elements: Integers, rows_are_atoms: bool) -> None:
-        """Plan a step.
-
-        Args:
-            elements: atoms of each of the model's elements on each rank, [unit, elements].
-            rows_are_atoms: whether the layer acts once on each atom of the batch, all in one table.
-        """
+    def make(self, found: Tokens, transfers: Transfers) -> None:
+        """Plan a step with these tokens of each of the model's elements."""
+        elements = found.atoms if self.of_atoms else found.edges
         uses = np.zeros((elements.shape[1], self.experts), dtype=np.int64)
         np.put_along_axis(uses, self.chosen(self.layer.router), 1, axis=1)
         tokens = elements @ uses
@@ -99,11 +102,13 @@ class ExpertPlan:
         needed = [experts if len(experts) else fewest for experts in needed]
         if self._everything:
             needed = [np.arange(self.experts)] * self.unit.size
-        by_tokens = rows_are_atoms and not self._everything
-        if by_tokens:
+        by_tokens = False
+        # Who has several tables uses the layer several times, and all ranks have to take part each time.
+        if found.one_table and not self._everything:
             away = ~self._local()
-            weights = sum(away[rank, experts].sum() for rank, experts in enumerate(needed))
-            by_tokens = (tokens * away).sum() * self._widths < weights * self._bytes
+            sent = (tokens * away).sum() * self._widths
+            restored = sum(away[rank, experts].sum() for rank, experts in enumerate(needed))
+            by_tokens = transfers.tokens * sent < transfers.weights * restored * self._floats
         self.moves = self._movement(needed, tokens, bool(by_tokens))
         self.layer.perceptron = partial(_by_tokens, self) if by_tokens else routed_mlp
 
@@ -182,14 +187,14 @@ def _by_tokens(
     """:func:`janus_md.ops.routed_mlp` where ``w1`` and ``w2`` are this rank's experts: tokens go to theirs.
 
     Args:
-        x: [n, 1, in]. experts: numbers over all ranks, [n, k].
+        x: [n, K, in], K tokens a row. experts: numbers over all ranks, [n, k].
     """
-    unit, (rows, active) = plan.unit, experts.shape
+    unit, (rows, active), slots = plan.unit, experts.shape, x.shape[1]
     order = experts.flatten().argsort(stable=True)
     sent = [int(plan.tokens_between(unit.place, rank).sum()) for rank in range(unit.size)]
     by_rank = [plan.tokens_between(rank, unit.place) for rank in range(unit.size)]
     received = [int(counts.sum()) for counts in by_rank]
-    taken = x.squeeze(1).index_select(0, order // active)
+    taken = x.index_select(0, order // active).flatten(0, 1)
     arrived = all_to_all(taken, sent, received, unit, "tokens", plan.half)
     own = np.concatenate([np.repeat(np.arange(len(counts)), counts) for counts in by_rank])
     local = torch.from_numpy(own).to(x.device).unsqueeze(1)
@@ -197,8 +202,9 @@ def _by_tokens(
     back = all_to_all(found.squeeze(1), received, sent, unit, "tokens", plan.half)
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=order.device)
-    parts = back.index_select(0, place).view(rows, active, w2.shape[2])
-    return (parts * gates.unsqueeze(-1)).sum(1, keepdim=True)
+    parts = back.view(len(order), slots, w2.shape[2]).index_select(0, place)
+    parts = parts.view(rows, active, slots, w2.shape[2])
+    return (parts * gates.view(rows, active, 1, 1)).sum(1)
 
 
 def imbalance(plans: Sequence[ExpertPlan]) -> float:

@@ -18,7 +18,7 @@ from janus_md.model.experts import ElementRouter
 from janus_training.config import ParallelConfig
 from janus_training.memory import WithinMemory, training_bytes
 from janus_training.parallel.collectives import all_reduce
-from janus_training.parallel.engine import BlockPolicy, BlockwiseDerivatives
+from janus_training.parallel.engine import BlockPolicy, BlockwiseDerivatives, transfers
 from janus_training.parallel.experts import ExpertPlan, imbalance
 from janus_training.parallel.gradients import Buckets, clip_to_norm
 from janus_training.parallel.graph import Halo
@@ -27,6 +27,7 @@ from janus_training.parallel.mesh import Group, Mesh
 from janus_training.parallel.phases import follow
 from janus_training.parallel.sharding import BlockWeights, Gradients, Restorer, shard
 from janus_training.parallel.share import Share
+from janus_training.parallel.tokens import Tokens
 
 
 class Janus:
@@ -78,19 +79,14 @@ class Janus:
 
     def predict(self, share: Share, stress: bool = False) -> Prediction:
         """Results to differentiate; of divided graphs, energies and stresses whole, forces of this rank's atoms."""
-        self._prepare(share.batch.graphs, share.elements, share.one_table, share.halo)
+        self._prepare(share.batch.graphs, share.tokens, share.halo)
         engine = self._blocks or self.engine
         found = predict(self.model, share.batch.graphs, stress=stress, training=True, engine=engine)
         return found if share.halo is None else _whole(found, share.halo, self.mesh.unit)
 
-    def predict_whole(
-        self, graphs: GraphBatch, elements: NDArray[np.int64], stress: bool = False
-    ) -> Prediction:
-        """Results for undivided graphs, without derivatives; ranks that share weights predict together.
-
-        elements: atoms of each atomic number on each rank of the unit, [unit, 119].
-        """
-        self._prepare(graphs, elements, one_table=False, halo=None)
+    def predict_whole(self, graphs: GraphBatch, tokens: Tokens, stress: bool = False) -> Prediction:
+        """Results for undivided graphs, without derivatives; ranks that share weights predict together."""
+        self._prepare(graphs, tokens, None, training=False)
         return predict(self.model, graphs, stress=stress, engine=self._blocks)
 
     @property
@@ -147,16 +143,16 @@ class Janus:
         }
 
     def _prepare(
-        self, graphs: GraphBatch, elements: NDArray[np.int64], one_table: bool, halo: Halo | None
+        self, graphs: GraphBatch, tokens: Tokens, halo: Halo | None, training: bool = True
     ) -> None:
         """What ranks that share something have to know of a batch before they compute."""
         if self._blocks is None:
             return
-        known = elements[:, self.model.config.atomic_numbers]
-        for plan in self.plans:
-            plan.make(known, one_table and plan.of_atoms)
         self._blocks.exchange = None if halo is None else halo.spread
-        self._blocks.policies = self._policies(graphs.neighbours)
+        policy = self._policy(graphs.neighbours)
+        self._blocks.policies = [policy] * self.model.num_blocks
+        for plan in self.plans:
+            plan.make(tokens.of(self.model.config.atomic_numbers), transfers(policy, training))
 
     def too_large(self, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which graphs with so many atoms, edges and angles, [n, 3], a unit has to divide, [n]."""
@@ -170,7 +166,7 @@ class Janus:
     def _activations(self, slots: Any) -> Any:
         return training_bytes(self.model, slots)
 
-    def _policies(self, neighbours: Sequence[Tensor]) -> list[BlockPolicy]:
+    def _policy(self, neighbours: Sequence[Tensor]) -> BlockPolicy:
         config = self._config
         recompute = config.recompute
         if recompute == "auto":
@@ -179,7 +175,7 @@ class Janus:
         regather = config.regather
         if regather == "auto":
             regather = self._memory is not None and self._whole > self._memory * 1e9
-        return [BlockPolicy(recompute or regather, regather)] * self.model.num_blocks
+        return BlockPolicy(recompute or regather, regather)
 
 
 def _bytes(parameters: Iterable[Tensor]) -> int:

@@ -14,6 +14,7 @@ from janus_training.batches import Batch, GraphStore, Targets, targets_of
 from janus_training.parallel.balance import assign, predicted_cost
 from janus_training.parallel.graph import Halo, Part, bisect, join_halos, take_part
 from janus_training.parallel.mesh import Mesh
+from janus_training.parallel.tokens import Tokens, count_tokens
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,13 @@ class Share:
     Attributes:
         batch: its graphs; parts of divided ones come first.
         halo: how the parts hang together; None where this rank's unit has none.
-        elements: atoms of each atomic number on each rank of the unit, [unit, 119].
-        one_table: whether the batch is one table of neighbours on every rank of the unit.
+        tokens: atoms and edges of each atomic number on each rank of the unit.
         imbalance: largest predicted cost of a rank over the mean, less one.
     """
 
     batch: Batch
     halo: Halo | None
-    elements: NDArray[np.int64]
-    one_table: bool
+    tokens: Tokens
     imbalance: float
 
     def to(self, device: torch.device) -> Share:
@@ -81,17 +80,20 @@ class Shares:
             ),
             targets_of([store.frames[index] for index in own]),
         ]
-        layout = split_by_width if parts else None  # narrow rows know no ghosts
+        layout = split_by_width if parts else store.layout  # narrow rows know no ghosts
         batch = store.put_together(graphs, indices, _joined(targets), members, layout)
         halo = join_halos(parts, batch.graphs.order, mesh.unit) if parts else None
-        ranks = range(team * unit, (team + 1) * unit)
-        elements = np.array([store.elements([chosen[i] for i in plan.whole[r]]) for r in ranks])
-        for i, owner in owners.items():
-            numbers = store.frames[chosen[i]].atoms.numbers
-            for place in range(unit):
-                elements[place] += np.bincount(numbers[owner == place], minlength=elements.shape[1])
-        one_table = not parts and store.layout is not split_by_width
-        return Share(batch, halo, elements, one_table, plan.imbalance)
+        divided = [(*store.atoms([chosen[i]]), owner) for i, owner in owners.items()]
+        atoms = []
+        for place in range(unit):
+            held = [
+                (counts[owner == place], numbers[owner == place])
+                for counts, numbers, owner in divided
+            ]
+            whole = store.atoms([chosen[i] for i in plan.whole[team * unit + place]])
+            counts, numbers = map(np.concatenate, zip(*held, whole, strict=True))
+            atoms.append((counts, numbers))
+        return Share(batch, halo, count_tokens(atoms, layout), plan.imbalance)
 
     def _owners(self, index: int) -> NDArray[np.int64]:
         """Place in the unit of each atom of a frame."""

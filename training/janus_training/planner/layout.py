@@ -23,6 +23,11 @@ class Layout:
     regather: bool
 
     @property
+    def units(self) -> str:
+        """How many units of how many ranks."""
+        return f"{self.ranks // self.unit} × {self.unit}"
+
+    @property
     def divided(self) -> str:
         """What a unit divides."""
         parts = {"weights": self.shard_parameters, "experts": self.shard_experts}

@@ -41,7 +41,7 @@ TRIALS: Sequence[tuple[dict[str, Any], int]] = (
 )
 """Models and numbers of structures, from many small operators to few large ones."""
 
-REPEATS = 8
+REPEATS = 4
 PATIENCE_S = 600
 ALONE = Layout(1, 1, False, False, False, False)
 
