@@ -8,21 +8,21 @@ from hypothesis import strategies as st
 from parallel_support.gradients import bytes_of_ways, differences_by_way
 
 from janus_md.model.experts import RoutedExperts
-from janus_training.parallel.experts import ExpertPlan, Transfers, imbalance
+from janus_training.parallel.experts import ExpertPlan, Transfers, Turn, imbalance
 from janus_training.parallel.mesh import Group, Mesh
 from janus_training.parallel.processes import on_ranks
 from janus_training.parallel.tokens import Tokens
 
 
 def plans(unit: int, experts: int, elements: np.ndarray, hidden: int) -> list[ExpertPlan]:
-    """Of each rank of a unit."""
+    """Of each rank of a unit. elements: atoms of each, [unit, tables, elements]."""
     torch.manual_seed(0)
-    layer = RoutedExperts((4, hidden, 4), elements.shape[1], experts, 2, 1.0)
+    layer = RoutedExperts((4, hidden, 4), elements.shape[-1], experts, 2, 1.0)
     found = []
     for place in range(unit):
         mesh = Mesh(Group(unit, place), Group(unit, place))
-        plan = ExpertPlan("experts.routed", layer, mesh, everything=False, half=False)
-        plan.make(Tokens(elements, 20 * elements, True), Transfers(tokens=4, weights=2))
+        plan = ExpertPlan("experts.routed", layer, mesh, Turn(), everything=False, half=False)
+        plan.make(Tokens(elements, 20 * elements), Transfers(tokens=4, weights=2))
         found.append(plan)
     return found
 
@@ -30,18 +30,19 @@ def plans(unit: int, experts: int, elements: np.ndarray, hidden: int) -> list[Ex
 @settings(max_examples=40, deadline=None)
 @given(
     unit=st.integers(1, 5),
+    tables=st.integers(1, 2),
     experts=st.integers(2, 9),
-    counts=st.lists(st.integers(0, 30), min_size=30, max_size=30),
+    counts=st.lists(st.integers(0, 30), min_size=60, max_size=60),
     hidden=st.sampled_from([1, 500]),
 )
-def test_ranks_agree(unit: int, experts: int, counts: list[int], hidden: int) -> None:
-    elements = np.array(counts[: unit * 6]).reshape(unit, 6)
+def test_ranks_agree(unit: int, tables: int, experts: int, counts: list[int], hidden: int) -> None:
+    elements = np.array(counts[: unit * tables * 6]).reshape(unit, tables, 6)
     found = plans(unit, experts, elements, hidden)
     routes = found[0].layer.router.table.topk(2, dim=1).indices.numpy()
     for rank, plan in enumerate(found):
         assert plan.moves.by_tokens == found[0].moves.by_tokens
         # What its elements are routed to is there, and nothing that only others need.
-        used = set(routes[elements[rank] > 0].flatten().tolist())
+        used = set(routes[elements[rank].any(axis=0)].flatten().tolist())
         assert used == set(plan.moves.needed[rank].tolist()) or not used
         assert plan.moves.tokens[rank].sum() == 2 * elements[rank].sum()
         for other, theirs in enumerate(found):
@@ -59,25 +60,33 @@ def test_ranks_agree(unit: int, experts: int, counts: list[int], hidden: int) ->
 
 def test_the_cheaper_way_is_taken() -> None:
     """Few atoms and heavy experts: tokens go. Many atoms and light experts: weights go."""
-    few, many = np.full((4, 6), 1), np.full((4, 6), 10_000)
+    few, many = np.full((4, 1, 6), 1), np.full((4, 1, 6), 10_000)
     assert plans(4, 8, few, hidden=500)[0].moves.by_tokens
     assert not plans(4, 8, many, hidden=1)[0].moves.by_tokens
 
 
 def test_imbalance_is_that_of_the_tokens() -> None:
-    (plan,) = plans(1, 4, np.array([[3, 0, 0, 0, 0, 1]]), hidden=4)
+    (plan,) = plans(1, 4, np.array([[[3, 0, 0, 0, 0, 1]]]), hidden=4)
     assert imbalance([plan]) == 0.0
-    lopsided = plans(2, 4, np.array([[3, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0]]), hidden=4)
+    lopsided = plans(2, 4, np.array([[[3, 0, 0, 0, 0, 0]], [[1, 0, 0, 0, 0, 0]]]), hidden=4)
     if not lopsided[0].moves.by_tokens:
         assert abs(imbalance(lopsided[:1]) - 0.5) < 1e-12
 
 
-@pytest.mark.parametrize("fields", [{}, {"line_blocks": 0}], ids=["line graph", "narrow rows"])
-@pytest.mark.parametrize("chosen", [[0, 1, 2, 3], [1]], ids=["uneven", "empty shares"])
+@pytest.mark.parametrize(
+    ("fields", "chosen", "smallest"),
+    [
+        ({}, [0, 1, 2, 3], 32),
+        ({}, [0, 1, 2, 3], 2),
+        ({}, [1], 2),
+        ({"line_blocks": 0}, [0, 1, 2, 3], 32),
+    ],
+    ids=["uneven", "several tables", "empty shares", "narrow rows"],
+)
 def test_both_ways_have_the_gradients_of_one_process(
-    fields: dict[str, int], chosen: list[int]
+    fields: dict[str, int], chosen: list[int], smallest: int
 ) -> None:
-    for found in on_ranks(4, differences_by_way, fields, chosen):
+    for found in on_ranks(4, differences_by_way, fields, chosen, smallest):
         for case, difference in found.items():
             assert difference < 1e-10, case
 

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from ase import Atoms
 from ase.build import bulk, molecule
 
+from janus_md.graph import batch as tables
 from janus_md.graph.batch import NarrowRows
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE, preset
@@ -163,8 +164,13 @@ WAYS = {"tokens": Transfers(0, 1), "weights": Transfers(1, 0)}
 """What an exchange would have to cost for experts to be asked in either way."""
 
 
-def differences_by_way(fields: dict[str, Any], chosen: list[int]) -> dict[str, float]:
-    """Gradients where experts move and where all tokens do; worst parameter of each layout."""
+def differences_by_way(
+    fields: dict[str, Any], chosen: list[int], smallest: int = 32
+) -> dict[str, float]:
+    """Gradients where experts move and where all tokens do; worst parameter of each layout.
+
+    smallest: rows of a table; few make several tables, on some ranks more than on others.
+    """
     layouts = {
         "whole": (4, False, {}), "recomputed": (4, False, {"recompute": True}),
         "restored": (2, False, {"regather": True}), "divided": (4, True, {}),
@@ -172,11 +178,17 @@ def differences_by_way(fields: dict[str, Any], chosen: list[int]) -> dict[str, f
     }  # fmt: skip
     found = {}
     for way, transfers in WAYS.items():
-        with patch.object(janus_module, "transfers", lambda *_, cost=transfers: cost):
+        with (
+            patch.object(janus_module, "transfers", lambda *_, cost=transfers: cost),
+            patch.object(tables, "SMALLEST_BUCKET", smallest),
+        ):
             worst = differences_in_layouts("float64", fields, layouts, chosen)
             found |= {f"{way}, {name}": max(values.values()) for name, values in worst.items()}
             janus, share = _in_one_unit(fields, {}, chosen)
             slopes(janus, share)
+        if smallest == 2 and len(chosen) > 1:
+            assert share.tokens.atoms.shape[1] > 1
+            assert (share.tokens.atoms.sum(axis=2) == 0).any(), "no rank has an empty table"
         assert all(plan.moves.by_tokens == (way == "tokens") for plan in janus.plans)
     return found
 

@@ -96,12 +96,12 @@ class GraphStore:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def batch(self, indices: Iterable[int]) -> Batch:
-        """The frames ``indices`` as one batch, in that order."""
+    def batch(self, indices: Iterable[int], layout: Layout | None = None) -> Batch:
+        """The frames ``indices`` as one batch, in that order; ``layout``: another than the store's."""
         chosen = [int(index) for index in indices]
         targets = targets_of([self.frames[index] for index in chosen])
         graphs = [self.graph(index) for index in chosen]
-        return self.put_together(graphs, chosen, targets, self.members(chosen))
+        return self.put_together(graphs, chosen, targets, self.members(chosen), layout)
 
     def graph(self, index: int) -> AtomGraph:
         """The graph of one frame."""

@@ -83,9 +83,21 @@ def all_to_all(
 
     ``half``: they travel as 16-bit floats, each row scaled by its largest entry; so do derivatives of any order.
     """
+    return all_to_all_after(x.new_zeros(0), x, sent, received, group, what, half)[0]
+
+
+def all_to_all_after(
+    link: Tensor, x: Tensor, sent: Sequence[int], received: Sequence[int], group: Group, what: str,
+    half: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """:func:`all_to_all` and a link: an empty tensor that puts the exchange it is given to next after this one.
+
+    Exchanges that do not depend on each other might otherwise be derived in another order on each rank. The links hold
+    in every derivative, and from a forward pass to its derivatives.
+    """
     if group.size == 1:
-        return x
-    return _AllToAll.apply(x, tuple(sent), tuple(received), group, what, half)
+        return x, link
+    return _AllToAll.apply(x, link, tuple(sent), tuple(received), group, what, half)
 
 
 def all_reduce(x: Tensor, group: Group, what: str) -> Tensor:
@@ -209,15 +221,25 @@ class _ReduceScatter(torch.autograd.Function):
 class _AllToAll(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, sent: tuple[int, ...], received: tuple[int, ...], group: Group,
-        what: str, half: bool,
-    ) -> Tensor:  # fmt: skip
+        ctx: Any, x: Tensor, link: Tensor, sent: tuple[int, ...], received: tuple[int, ...],
+        group: Group, what: str, half: bool,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        ctx.set_materialize_grads(False)
         ctx.arguments = received, sent, group, what, half
-        return start_all_to_all(x, sent, received, group, what, half).wait()
+        found, after = start_all_to_all(x, sent, received, group, what, half).wait(), x.new_zeros(0)
+        ctx.shape = found.shape
+        ctx.save_for_backward(after)
+        return found, after
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None, None]:
-        return _AllToAll.apply(g, *ctx.arguments), None, None, None, None, None
+    def backward(
+        ctx: Any, g: Tensor | None, g_link: Tensor | None
+    ) -> tuple[Tensor, Tensor, None, None, None, None, None]:
+        (after,) = ctx.saved_tensors
+        # The last exchange of a chain is the first to be derived: after all of the chain.
+        link = after if g_link is None else g_link
+        g = after.new_zeros(ctx.shape) if g is None else g
+        return (*_AllToAll.apply(g, link, *ctx.arguments), None, None, None, None, None)
 
 
 class _AllReduce(torch.autograd.Function):

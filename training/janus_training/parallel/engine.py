@@ -19,7 +19,7 @@ from janus_md.model.engine import Derivatives, Inputs
 from janus_md.model.matris import own_atoms
 from janus_md.model.recompute import by_vectors, plus
 from janus_md.ops.recomputed import Function, Pullback, recomputed
-from janus_training.parallel.experts import Transfers
+from janus_training.parallel.experts import Transfers, Turn
 from janus_training.parallel.sharding import BlockWeights, Restorer
 
 Exchange = Callable[[Tensor], Tensor]
@@ -111,7 +111,8 @@ class BlockwiseDerivatives:
             with torch.enable_grad():
                 held = self._restorer.restore(index, held)
             restore = _as_they_are
-        function = partial(_block, self._model.blocks[index], restore, list(held), sizes)
+        block, turn = self._model.blocks[index], self._weights[index].turn
+        function = partial(_block, block, turn, restore, list(held), sizes)
         # The first atoms' features do not depend on the geometry; parameters have no part in forces.
         wanted = [tensor.is_floating_point() for tensor in tensors]
         wanted[0] = index > 0
@@ -178,18 +179,21 @@ class _Kept(_Step):
 
 def _block(
     block: nn.Module,
+    turn: Turn,
     restore: Callable[[dict[str, Tensor]], dict[str, Tensor]],
     names: list[str],
     sizes: list[int],
     *tensors: Tensor,
 ) -> list[Tensor]:
-    """One block on all buckets: features of all atoms, edges and contexts, then the weights held → own atoms, edges."""
+    """One block on all tables: features of all atoms, edges and contexts, then the weights held → own atoms, edges."""
     kept = len(tensors) - len(names)
     parameters = restore(dict(zip(names, tensors[kept:], strict=True)))
     atoms, rest = tensors[0], list(tensors[1:kept])
     edges, shared = rest[: len(sizes)], iter(rest[len(sizes) :])
     updated, new_edges, first = [], [], 0
-    for features, size in zip(edges, sizes, strict=True):
+    turn.link = None
+    for table, (features, size) in enumerate(zip(edges, sizes, strict=True)):
+        turn.table = table
         context = [next(shared) for _ in range(size)]
         own = own_atoms(atoms, first, features, context)
         new_atoms, new_features = functional_call(

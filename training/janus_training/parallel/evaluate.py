@@ -21,12 +21,13 @@ def predict_shared(janus: Janus, store: GraphStore, budget: BatchConfig) -> list
     found: list[tuple[int, Result]] = []
     for first in range(0, len(batches), mesh.world.size):
         place = first + mesh.world.place
-        batch = store.batch(batches[place]).to(janus.device)
-        stress = mesh.any(batch.members["stress"] > 0)
-        graphs = with_volumes(batch.graphs) if stress else batch.graphs
         unit = place - mesh.unit.place
         members = [store.atoms(b) for b in batches[unit : unit + mesh.unit.size]]
-        prediction = janus.predict_whole(graphs, count_tokens(members, store.layout), stress)
+        tokens = count_tokens(members, store.layout)
+        batch = store.batch(batches[place], tokens.filled_up(store.layout)).to(janus.device)
+        stress = mesh.any(batch.members["stress"] > 0)
+        graphs = with_volumes(batch.graphs) if stress else batch.graphs
+        prediction = janus.predict_whole(graphs, tokens, stress)
         frames = [store.frames[index] for index in batches[place]]
         found += zip(batches[place], results_of(prediction, frames), strict=True)
     everyones = [entry for part in mesh.everyone(found) for entry in part]

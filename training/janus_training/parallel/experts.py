@@ -21,7 +21,7 @@ from torch import Tensor
 
 from janus_md.model.experts import ElementRouter, RoutedExperts
 from janus_md.ops import routed_mlp
-from janus_training.parallel.collectives import Pending, all_to_all, start_all_to_all
+from janus_training.parallel.collectives import Pending, all_to_all_after, start_all_to_all
 from janus_training.parallel.mesh import Mesh
 from janus_training.parallel.tokens import Integers, Tokens
 
@@ -39,7 +39,7 @@ class Movement:
 
     Attributes:
         needed: experts that each rank restores, sorted.
-        tokens: how many each rank has for each expert, [unit, E].
+        tokens: how many each rank has for each expert in each table, [unit, tables, E].
         by_tokens: tokens go to the experts instead.
         rows: this rank's experts that are restored anywhere, rank by rank, as places in its part.
         sent, received: experts to and from each rank.
@@ -63,14 +63,23 @@ def chosen_experts(router: ElementRouter) -> Integers:
     return router.table.detach().topk(router.top_k, dim=1).indices.cpu().numpy()
 
 
+@dataclass
+class Turn:
+    """Where a block's computation is: in which table, and after which exchange of tokens."""
+
+    table: int = 0
+    link: Tensor | None = None
+
+
 class ExpertPlan:
     """One layer's experts over a unit."""
 
     def __init__(
-        self, path: str, layer: RoutedExperts, mesh: Mesh, everything: bool, half: bool
+        self, path: str, layer: RoutedExperts, mesh: Mesh, turn: Turn, everything: bool, half: bool
     ) -> None:
-        """everything: restore all experts, whatever the batch has. half: they travel as 16-bit floats."""
+        """turn: of the block. everything: restore all experts, whatever the batch has. half: 16-bit floats travel."""
         self.path, self.layer, self.unit, self.half = path, layer, mesh.unit, half
+        self.turn = turn
         self._everything = everything
         self.chosen: Callable[[ElementRouter], Integers] = chosen_experts
         self.experts = len(layer.w1)
@@ -93,23 +102,21 @@ class ExpertPlan:
     def make(self, found: Tokens, transfers: Transfers) -> None:
         """Plan a step with these tokens of each of the model's elements."""
         elements = found.atoms if self.of_atoms else found.edges
-        uses = np.zeros((elements.shape[1], self.experts), dtype=np.int64)
+        uses = np.zeros((elements.shape[-1], self.experts), dtype=np.int64)
         np.put_along_axis(uses, self.chosen(self.layer.router), 1, axis=1)
         tokens = elements @ uses
-        needed = [np.flatnonzero(row) for row in tokens]
+        needed = [np.flatnonzero(row) for row in tokens.sum(axis=1)]
         # A router chooses among as many columns as it has experts to choose.
         fewest = np.arange(self.layer.router.top_k)
         needed = [experts if len(experts) else fewest for experts in needed]
         if self._everything:
             needed = [np.arange(self.experts)] * self.unit.size
-        by_tokens = False
-        # Who has several tables uses the layer several times, and all ranks have to take part each time.
-        if found.one_table and not self._everything:
-            away = ~self._local()
-            sent = (tokens * away).sum() * self._widths
-            restored = sum(away[rank, experts].sum() for rank, experts in enumerate(needed))
-            by_tokens = transfers.tokens * sent < transfers.weights * restored * self._floats
-        self.moves = self._movement(needed, tokens, bool(by_tokens))
+        away = ~self._local()
+        sent = (tokens.sum(axis=1) * away).sum() * self._widths
+        restored = sum(away[rank, experts].sum() for rank, experts in enumerate(needed))
+        cheaper = transfers.tokens * sent < transfers.weights * restored * self._floats
+        by_tokens = bool(cheaper) and not self._everything
+        self.moves = self._movement(needed, tokens, by_tokens)
         self.layer.perceptron = partial(_by_tokens, self) if by_tokens else routed_mlp
 
     def _local(self) -> NDArray[np.bool_]:
@@ -129,8 +136,8 @@ class ExpertPlan:
         )  # fmt: skip
 
     def tokens_between(self, rank: int, owner: int) -> Integers:
-        """How many tokens of ``rank`` go to each expert of ``owner``."""
-        return self.moves.tokens[rank, self.bounds[owner] : self.bounds[owner + 1]]
+        """How many tokens of ``rank`` go to each expert of ``owner``, of the table whose turn it is."""
+        return self.moves.tokens[rank, self.turn.table, self.bounds[owner] : self.bounds[owner + 1]]
 
 
 @dataclass(frozen=True)
@@ -189,17 +196,19 @@ def _by_tokens(
     Args:
         x: [n, K, in], K tokens a row. experts: numbers over all ranks, [n, k].
     """
-    unit, (rows, active), slots = plan.unit, experts.shape, x.shape[1]
+    unit, turn, (rows, active), slots = plan.unit, plan.turn, experts.shape, x.shape[1]
     order = experts.flatten().argsort(stable=True)
     sent = [int(plan.tokens_between(unit.place, rank).sum()) for rank in range(unit.size)]
     by_rank = [plan.tokens_between(rank, unit.place) for rank in range(unit.size)]
     received = [int(counts.sum()) for counts in by_rank]
     taken = x.index_select(0, order // active).flatten(0, 1)
-    arrived = all_to_all(taken, sent, received, unit, "tokens", plan.half)
+    link = x.new_zeros(0) if turn.link is None else turn.link
+    arrived, link = all_to_all_after(link, taken, sent, received, unit, "tokens", plan.half)
     own = np.concatenate([np.repeat(np.arange(len(counts)), counts) for counts in by_rank])
     local = torch.from_numpy(own).to(x.device).unsqueeze(1)
     found = routed_mlp(arrived.unsqueeze(1), w1, w2, local, torch.ones_like(local, dtype=x.dtype))
-    back = all_to_all(found.squeeze(1), received, sent, unit, "tokens", plan.half)
+    found = found.squeeze(1)
+    back, turn.link = all_to_all_after(link, found, received, sent, unit, "tokens", plan.half)
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=order.device)
     parts = back.view(len(order), slots, w2.shape[2]).index_select(0, place)
@@ -213,9 +222,9 @@ def imbalance(plans: Sequence[ExpertPlan]) -> float:
     for plan in plans:
         if plan.moves.by_tokens:
             loads += [
-                plan.moves.tokens[:, a:b].sum()
+                plan.moves.tokens[..., a:b].sum()
                 for a, b in zip(plan.bounds, plan.bounds[1:], strict=False)
             ]
         else:
-            loads += plan.moves.tokens.sum(axis=1)
+            loads += plan.moves.tokens.sum(axis=(1, 2))
     return float(loads.max() / max(loads.mean(), 1e-300)) - 1.0 if loads.any() else 0.0

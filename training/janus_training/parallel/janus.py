@@ -139,7 +139,7 @@ class Janus:
             "parameters": max(parameters),
             "imbalance": share.imbalance,
             "expert_imbalance": imbalance(self.plans),
-            "tokens": [plan.moves.tokens.sum(axis=0).tolist() for plan in self.plans],
+            "tokens": [plan.moves.tokens.sum(axis=(0, 1)).tolist() for plan in self.plans],
         }
 
     def _prepare(

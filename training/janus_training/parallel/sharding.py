@@ -23,7 +23,7 @@ from janus_training.parallel.collectives import (
     start_all_reduce,
     start_reduce_scatter,
 )
-from janus_training.parallel.experts import ExpertPlan
+from janus_training.parallel.experts import ExpertPlan, Turn
 from janus_training.parallel.mesh import Mesh
 
 Named = dict[str, Tensor]
@@ -91,12 +91,13 @@ class BlockWeights:
     """The parameters of one block: ``held`` by this rank, those that are ``sharded`` restored through ``sources``.
 
     Attributes:
-        plans: of the layers of experts that are divided.
+        plans: of the layers of experts that are divided. turn: theirs.
         rows: first row and the row after the last, of stacks of which this rank holds some rows.
     """
 
     def __init__(self, block: nn.Module) -> None:
         self._block = block
+        self.turn = Turn()
         self.sources: list[Source] = []
         self.plans: list[ExpertPlan] = []
         self.sharded: set[str] = set()
@@ -259,7 +260,7 @@ def shard(
         if experts or parameters:
             for path, layer in _routed(block).items():
                 weights.add_experts(
-                    ExpertPlan(path, layer, mesh, everything=not experts, half=half)
+                    ExpertPlan(path, layer, mesh, weights.turn, everything=not experts, half=half)
                 )
         if parameters:
             tables = {n for n, m in block.named_modules() if isinstance(m, ElementRouter)}

@@ -14,7 +14,7 @@ from janus_training.batches import Batch, GraphStore, Targets, targets_of
 from janus_training.parallel.balance import assign, predicted_cost
 from janus_training.parallel.graph import Halo, Part, bisect, join_halos, take_part
 from janus_training.parallel.mesh import Mesh
-from janus_training.parallel.tokens import Tokens, count_tokens
+from janus_training.parallel.tokens import Integers, Tokens, count_tokens
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Share:
     Attributes:
         batch: its graphs; parts of divided ones come first.
         halo: how the parts hang together; None where this rank's unit has none.
-        tokens: atoms and edges of each atomic number on each rank of the unit.
+        tokens: atoms and edges of each atomic number on each rank of the unit; all have equally many tables.
         imbalance: largest predicted cost of a rank over the mean, less one.
     """
 
@@ -81,21 +81,31 @@ class Shares:
             targets_of([store.frames[index] for index in own]),
         ]
         layout = split_by_width if parts else store.layout  # narrow rows know no ghosts
+        of_frames = {chosen[graph]: owner for graph, owner in owners.items()}
+        tokens = count_tokens(
+            [
+                self._atoms(of_frames, [chosen[i] for i in plan.whole[team * unit + place]], place)
+                for place in range(unit)
+            ],
+            layout,
+        )
+        layout = tokens.filled_up(layout)
         batch = store.put_together(graphs, indices, _joined(targets), members, layout)
         halo = join_halos(parts, batch.graphs.order, mesh.unit) if parts else None
-        divided = [(*store.atoms([chosen[i]]), owner) for i, owner in owners.items()]
-        atoms = []
-        for place in range(unit):
-            held = [
-                (counts[owner == place], numbers[owner == place])
-                for counts, numbers, owner in divided
-            ]
-            whole = store.atoms([chosen[i] for i in plan.whole[team * unit + place]])
-            counts, numbers = map(np.concatenate, zip(*held, whole, strict=True))
-            atoms.append((counts, numbers))
-        return Share(batch, halo, count_tokens(atoms, layout), plan.imbalance)
+        return Share(batch, halo, tokens, plan.imbalance)
 
-    def _owners(self, index: int) -> NDArray[np.int64]:
+    def _atoms(
+        self, owners: dict[int, Integers], whole: Sequence[int], place: int
+    ) -> tuple[Integers, Integers]:
+        """Neighbour counts and atomic numbers of a rank's atoms: of its parts of divided frames, then of ``whole``."""
+        held = [self._store.atoms(whole)]
+        for index, owner in reversed(owners.items()):
+            counts, numbers = self._store.atoms([index])
+            held.insert(0, (counts[owner == place], numbers[owner == place]))
+        counts, numbers = map(np.concatenate, zip(*held, strict=True))
+        return counts, numbers
+
+    def _owners(self, index: int) -> Integers:
         """Place in the unit of each atom of a frame."""
         atoms, graph = self._store.frames[index].atoms, self._store.graph(index)
         edges = np.diff(graph.offsets)
