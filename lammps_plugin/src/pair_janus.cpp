@@ -62,6 +62,8 @@ void PairJanus::allocate() {
 
 void PairJanus::coeff(int narg, char **arg) {
   if (!allocated) allocate();
+  if (!force->newton_pair)
+    error->all(FLERR, "pair_style janus needs 'newton on': forces of ghosts return to their owners");
   if (narg < 4 || std::string(arg[0]) != "*" || std::string(arg[1]) != "*")
     error->all(FLERR, "write 'pair_coeff * * MODEL.janus.pt' and one symbol or NULL for each atom type");
   int first_symbol = 3;  // the first word is a model whatever its name; others end with .pt
@@ -123,8 +125,6 @@ double PairJanus::energy_unit() const {
 
 void PairJanus::init_style() {
   if (potentials_.empty()) error->all(FLERR, "pair_style janus has no model: give one with pair_coeff");
-  if (!force->newton_pair)
-    error->all(FLERR, "pair_style janus needs 'newton on': forces of ghosts return to their owners");
   if (atom->molecular != Atom::ATOMIC)
     for (int k = 1; k <= 3; ++k)
       if (force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)

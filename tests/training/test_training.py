@@ -173,7 +173,10 @@ def test_a_file_is_no_folder_of_a_run(config: Config, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["data.sets.0.path=none.extxyz"], r"none.extxyz does not exist"),
+        (
+            ["data.sets.0.path=none.extxyz"],
+            r"none.extxyz does not exist; correct data.sets.0.path or data.root",
+        ),
         (["data.root=nowhere"], r"data.root 'nowhere' is not a folder"),
         (["model.elements=[Cu]"], r"first.extxyz, frame \d+ has the element Au"),
         (["model.tasks=[emt]"], r"model.tasks lacks 'sparse'"),

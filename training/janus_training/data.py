@@ -81,18 +81,24 @@ def check_elements(frames: Iterable[Frame], elements: list[str]) -> None:
 
 
 def _add_set(frames: Frames, config: DataConfig, one: SetConfig, number: int) -> None:
+    def file(key: str) -> Path:
+        path = config.locate(getattr(one, key))
+        if not path.exists():
+            raise UserError(f"{path} does not exist; correct data.sets.{number}.{key} or data.root")
+        return path
+
     limit = one.max_force or config.max_force
-    members = _read(frames, config.locate(one.path), one, limit)
+    members = _read(frames, file("path"), one, limit)
     if one.valid is not None:
         frames.train += members
-        frames.valid += _read(frames, config.locate(one.valid), one, limit)
+        frames.valid += _read(frames, file("valid"), one, limit)
     else:
         share = config.valid_fraction if one.valid_fraction is None else one.valid_fraction
         train, valid = hold_out(len(members), share, [config.seed, number])
         frames.train += [members[index] for index in train]
         frames.valid += [members[index] for index in valid]
     if one.isolated_atoms is not None:
-        energies = read_isolated_atoms(config.locate(one.isolated_atoms), one.keys.label_keys())
+        energies = read_isolated_atoms(file("isolated_atoms"), one.keys.label_keys())
         frames.isolated.update({(one.task, symbol): e for symbol, e in energies.items()})
 
 
