@@ -5,7 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parallel_support.gradients import bytes_of_ways, differences_by_way
+from parallel_support.gradients import (
+    bytes_of_ways,
+    differences_by_way,
+    recomputed_by_either,
+)
 
 from janus_md.model.experts import RoutedExperts
 from janus_training.parallel.experts import ExpertPlan, Transfers, Turn, imbalance
@@ -98,3 +102,10 @@ def test_what_is_chosen_sends_least(hidden: int) -> None:
         tokens, weights, chosen = (sum(r[policy][way] for r in ranks) for way in range(3))
         assert tokens != weights
         assert chosen <= min(tokens, weights), policy
+
+
+def test_ranks_recompute_together() -> None:
+    """A rank beyond its budget exchanges tokens more often: alone it would wait for ever."""
+    (first, recomputes), (second, follows) = on_ranks(2, recomputed_by_either)
+    assert max(first, second) > 2 * min(first, second)
+    assert recomputes and follows

@@ -22,6 +22,7 @@ from janus_training.batches import GraphStore
 from janus_training.config import LossConfig, OptimiserConfig, ParallelConfig, TermConfig
 from janus_training.evaluate import with_volumes
 from janus_training.loss import loss_terms, total_loss
+from janus_training.memory import training_bytes
 from janus_training.optimizer import build_optimizer
 from janus_training.parallel import janus as janus_module
 from janus_training.parallel.experts import Transfers
@@ -210,12 +211,25 @@ def bytes_of_ways(fields: dict[str, Any]) -> dict[str, list[float]]:
     return found
 
 
+def recomputed_by_either() -> tuple[int, bool]:
+    """Edges of this rank, and whether it recomputes, where only the larger share is beyond the budget; tokens move."""
+    janus, share = _in_one_unit({}, {}, [0, 3])
+    edges = share.tokens.edges.sum(axis=(1, 2))
+    budget = training_bytes(janus.model, int(edges.sum()) // 2) / 1e9
+    cost = WAYS["tokens"]
+    with patch.object(janus_module, "transfers", lambda *_: cost):
+        janus, share = _in_one_unit({}, {}, [0, 3], budget)
+        slopes(janus, share)
+    assert janus._blocks is not None
+    return int(edges[janus.mesh.unit.place]), janus._blocks.policies[0].recompute
+
+
 def _in_one_unit(
-    fields: dict[str, Any], parallel: dict[str, Any], chosen: list[int]
+    fields: dict[str, Any], parallel: dict[str, Any], chosen: list[int], memory: float | None = None
 ) -> tuple[Janus, Share]:
-    """A model in one unit of all ranks, and this rank's share."""
+    """A model in one unit of all ranks, and this rank's share. memory: GB."""
     mesh = make_mesh(dist.get_world_size())
     config = ParallelConfig(unit=mesh.unit.size, **parallel)
     store = store_of(fields)
     share = shares_of(store, mesh, False)(chosen)
-    return Janus(new_model(torch.float64, fields), mesh, config), share
+    return Janus(new_model(torch.float64, fields), mesh, config, memory), share

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -79,14 +79,14 @@ class Janus:
 
     def predict(self, share: Share, stress: bool = False) -> Prediction:
         """Results to differentiate; of divided graphs, energies and stresses whole, forces of this rank's atoms."""
-        self._prepare(share.batch.graphs, share.tokens, share.halo)
+        self._prepare(share.tokens, share.halo)
         engine = self._blocks or self.engine
         found = predict(self.model, share.batch.graphs, stress=stress, training=True, engine=engine)
         return found if share.halo is None else _whole(found, share.halo, self.mesh.unit)
 
     def predict_whole(self, graphs: GraphBatch, tokens: Tokens, stress: bool = False) -> Prediction:
         """Results for undivided graphs, without derivatives; ranks that share weights predict together."""
-        self._prepare(graphs, tokens, None, training=False)
+        self._prepare(tokens, None, training=False)
         return predict(self.model, graphs, stress=stress, engine=self._blocks)
 
     @property
@@ -142,14 +142,12 @@ class Janus:
             "tokens": [plan.moves.tokens.sum(axis=(0, 1)).tolist() for plan in self.plans],
         }
 
-    def _prepare(
-        self, graphs: GraphBatch, tokens: Tokens, halo: Halo | None, training: bool = True
-    ) -> None:
+    def _prepare(self, tokens: Tokens, halo: Halo | None, training: bool = True) -> None:
         """What ranks that share something have to know of a batch before they compute."""
         if self._blocks is None:
             return
         self._blocks.exchange = None if halo is None else halo.spread
-        policy = self._policy(graphs.neighbours)
+        policy = self._policy(tokens)
         self._blocks.policies = [policy] * self.model.num_blocks
         for plan in self.plans:
             plan.make(tokens.of(self.model.config.atomic_numbers), transfers(policy, training))
@@ -166,11 +164,12 @@ class Janus:
     def _activations(self, slots: Any) -> Any:
         return training_bytes(self.model, slots)
 
-    def _policy(self, neighbours: Sequence[Tensor]) -> BlockPolicy:
+    def _policy(self, tokens: Tokens) -> BlockPolicy:
+        """One for the unit, also where only some ranks are beyond their budgets: they exchange tokens together."""
         config = self._config
         recompute = config.recompute
         if recompute == "auto":
-            slots = sum(table.numel() for table in neighbours)
+            slots = int(tokens.edges.sum(axis=(1, 2)).max())
             recompute = self._memory is not None and self._activations(slots) > self._memory * 1e9
         regather = config.regather
         if regather == "auto":
