@@ -191,7 +191,6 @@ def _block(
     atoms, rest = tensors[0], list(tensors[1:kept])
     edges, shared = rest[: len(sizes)], iter(rest[len(sizes) :])
     updated, new_edges, first = [], [], 0
-    turn.link = None
     for table, (features, size) in enumerate(zip(edges, sizes, strict=True)):
         turn.table = table
         context = [next(shared) for _ in range(size)]
@@ -202,6 +201,7 @@ def _block(
         updated.append(new_atoms)
         new_edges.append(new_features)
         first += len(features)
+    turn.link = None  # it holds on to what was computed
     return [torch.cat(updated), *new_edges]
 
 
