@@ -14,6 +14,7 @@ from results import Entry, Results
 
 COLOURS = {
     "ours": "black", "mace": "tab:blue", "sevennet": "tab:orange", "nequip": "tab:green", "chgnet": "tab:red",
+    "deepmd": "tab:purple",
 }  # fmt: skip
 PANELS = {"force_mae": "forces, meV/Å", "energy_mae": "energy, meV/atom"}
 

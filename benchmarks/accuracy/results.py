@@ -13,9 +13,17 @@ from cases import CASES
 from janus_md.errors import UserError
 
 FILE = "accuracy.json"
-PEERS = {"mace": "mace", "sevennet": "sevenn", "nequip": "nequip", "chgnet": "chgnet"}
+PEERS = {
+    "mace": "mace", "sevennet": "sevenn", "nequip": "nequip", "chgnet": "chgnet", "deepmd": "deepmd",
+}  # fmt: skip
 """Name of a peer and the module that its interpreter must be able to import."""
-METHODS = ("ours", "ours-compiled", *(name + tuned for name in PEERS for tuned in ("", "-tuned")))
+OURS = ("ours", "ours-compiled", "ours-fast")
+TUNED = ("mace", "sevennet", "nequip", "chgnet")
+"""Peers with other settings besides."""
+METHODS = (
+    *OURS,
+    *(name + kind for name in PEERS for kind in ("", "-tuned") if name in TUNED or not kind),
+)
 
 
 @dataclass

@@ -58,8 +58,13 @@ def train(job: Job) -> dict[str, Any]:
 
 
 def with_frames(job: Job) -> dict[str, Any]:
-    """The recipe with the frames of the case in place of its own, under the same name of the task."""
+    """The recipe with the frames of the case in place of its own, under the same name of the task.
+
+    ``ours-fast`` trains the preset ``fast`` by it.
+    """
     chosen = yaml.safe_load(Path(job.recipe).read_text())
+    if job.method == "ours-fast":
+        chosen["model"] = {"preset": "fast"}
     task = chosen["data"]["sets"][0].get("task", "default")
     one = {"path": "train.extxyz", "valid": "valid.extxyz", "task": task}
     return chosen | {"data": {"root": job.data, "sets": [one]}}

@@ -81,10 +81,11 @@ def energy(model: MatRISMoE, graph: FlatGraph, vectors: Tensor) -> Tensor:
     for block in model.blocks:
         if block.has_line:
             edges = edges + _line(block.line, graph, edges, line_radial, decay, angles)
-        change, edge_change = _atoms(block.attention, graph, atoms, edges, radial, harmonics(unit))
+        change, messages = _atoms(block.attention, graph, atoms, edges, radial, harmonics(unit))
         atoms = atoms + change
         atoms = atoms + _experts(block.experts, block.norm(atoms), graph.species)
-        edges = edges + edge_change
+        if block.updates_edges:
+            edges = edges + block.edge_update(messages)
     return model.finish(atoms, graph.species, zero, zero[:1]).sum()
 
 
@@ -144,7 +145,7 @@ def _atoms(
     outer = directions.unsqueeze(-1) * weighted.unsqueeze(1)
     moments = outer.new_zeros(len(atoms), *outer.shape[1:]).index_add(0, i, outer)
     change = attention.out(attention.invariants(moments * attention.scale))
-    return change, attention.edge_update(weighted)
+    return change, weighted
 
 
 def _experts(experts: ExpertMLP, x: Tensor, species: Tensor) -> Tensor:

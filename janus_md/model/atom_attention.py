@@ -15,7 +15,8 @@ from janus_md.model.invariants import AngularInvariants
 class AtomAttention(nn.Module):
     """m_ij = MoE[h_i, h_j, e_ij] ⊙ W·b(r_ij), then ρ_i,lm = Σ_j α_ij m_ij Y_lm(r̂_ij) and its invariants.
 
-    The parts of the first linear layer that act on h are applied per atom, before the gather.
+    The parts of the first linear layer that act on h are applied per atom, before the gather. Queries meet the key
+    weights there, too, so that an edge costs one dot product per head: q·(W·t) = (Wᵀ·q)·t.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -39,7 +40,6 @@ class AtomAttention(nn.Module):
             config.num_shared_experts,
         )
         self.filter = nn.Linear(config.num_lengths, config.width, bias=False)
-        self.edge_update = nn.Linear(config.width, config.edge_width, bias=False)
         self.invariants = AngularInvariants()
         self.out = nn.Linear(6 * config.width, config.width, bias=False)
         self.register_buffer("scale", torch.ones(()))
@@ -64,7 +64,7 @@ class AtomAttention(nn.Module):
             counts: rows of each element, int64 on the CPU; empty in a dense model.
 
         Returns:
-            Updates of the atoms, [a, C], and of the edges, [n, K, D].
+            Updates of the atoms, [a, C], and the weighted messages α·m they are made of, [n, K, C].
         """
         rows, slots = neighbours.shape[0], neighbours.shape[1]
         own = self.to_centre(self.atom_norm(atoms))
@@ -76,17 +76,16 @@ class AtomAttention(nn.Module):
         tokens = self.edge_norm(edges) + gathered + centre.unsqueeze(1)
         messages = self.experts(tokens, counts) * self.filter(radial)
 
-        q = q.view(rows, self.heads, self.key_width, 1) * (1.0 / math.sqrt(self.key_width))
-        k = self.keys(tokens).view(rows, slots, self.heads, self.key_width).transpose(1, 2)
-        logits = torch.matmul(k, q).squeeze(-1)
+        q = q.view(rows, self.heads, self.key_width) * (1.0 / math.sqrt(self.key_width))
+        keys = self.keys.weight.view(self.heads, self.key_width, tokens.shape[2])
+        asked = torch.matmul(q.transpose(0, 1), keys).permute(1, 2, 0)
         # No envelope on the weights: the messages' filter has one.
-        weights = torch.sigmoid(logits)
+        weights = torch.sigmoid(torch.matmul(tokens, asked))
         width = messages.shape[2]
         by_head = messages.view(rows, slots, self.heads, width // self.heads)
-        weighted = by_head * weights.transpose(1, 2).unsqueeze(-1)
-        weighted = weighted.view(rows, slots, width)
+        weighted = (by_head * weights.unsqueeze(-1)).view(rows, slots, width)
         moments = torch.matmul(directions.transpose(1, 2), weighted) * self.scale
         if owners.numel() > 0:
             whole = moments.new_zeros([atoms.shape[0], moments.shape[1], moments.shape[2]])
             moments = whole.index_add(0, owners, moments)
-        return self.out(self.invariants(moments)), self.edge_update(weighted)
+        return self.out(self.invariants(moments)), weighted

@@ -14,13 +14,20 @@ from janus_md.model.line_attention import LineAttention
 class Block(nn.Module):
     """Residual updates of the features of a bucket's atoms and edges; needs nothing but its neighbours' features."""
 
-    __constants__ = ("has_line",)
+    __constants__ = ("has_line", "updates_edges")
 
-    def __init__(self, config: ModelConfig, has_line: bool) -> None:
+    def __init__(self, config: ModelConfig, has_line: bool, updates_edges: bool) -> None:
+        """updates_edges: not in the last block, whose edges nobody reads."""
         super().__init__()
         self.has_line = has_line
+        self.updates_edges = updates_edges
         self.line = LineAttention(config) if has_line else nn.Identity()
         self.attention = AtomAttention(config)
+        self.edge_update = (
+            nn.Linear(config.width, config.edge_width, bias=False)
+            if updates_edges
+            else nn.Identity()
+        )
         self.norm = nn.LayerNorm(config.width)
         self.experts = ExpertMLP(
             config.width,
@@ -59,9 +66,11 @@ class Block(nn.Module):
             near, far = torch.split(edges, [slots, edges.shape[1] - slots], dim=1)
             near = near + self.line(near, line_radial, line_envelope, angles)
             edges = torch.cat([near, far], dim=1)
-        atom_update, edge_update = self.attention(
+        update, messages = self.attention(
             atoms, all_atoms, edges, neighbours, owners, radial, directions, row_counts
         )
-        atoms = atoms + atom_update
+        atoms = atoms + update
         atoms = atoms + self.experts(self.norm(atoms), counts)
-        return atoms, edges + edge_update
+        if self.updates_edges:
+            edges = edges + self.edge_update(messages)
+        return atoms, edges

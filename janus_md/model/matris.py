@@ -38,7 +38,10 @@ class MatRISMoE(nn.Module):
         self.embedding = AtomEmbedding(config)
         self.geometry = Geometry(config)
         self.blocks = nn.ModuleList(
-            [Block(config, index < config.num_line_blocks) for index in range(config.blocks)]
+            [
+                Block(config, index < config.num_line_blocks, index < config.blocks - 1)
+                for index in range(config.blocks)
+            ]
         )
         self.heads = nn.ModuleDict({"energy": EnergyHead(config)})
         if config.magmoms:

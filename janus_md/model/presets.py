@@ -23,10 +23,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "message_hidden": 96, "feature_hidden": 192, "readout_hidden": 64,
         "num_message_experts": 8, "num_feature_experts": 8, "top_k": 2, "num_shared_experts": 1,
     },
-    # A dense peer of MatRIS-10M.
+    # For production runs of few elements: one block, so that atoms see one cutoff far.
+    "fast": {
+        "blocks": 1, "line_blocks": 0, "width": 64, "edge_width": 32, "heads": 4, "key_width": 8,
+        "cutoff": 5.0, "line_cutoff": 4.0, "message_hidden": 64, "feature_hidden": 256, "readout_hidden": 64,
+    },
+    # A dense peer of MatRIS-10M. An edge costs as much as its message's perceptron, so that one is narrow.
     "10m": {
         "blocks": 6, "width": 256, "edge_width": 128, "heads": 8, "key_width": 16, "num_radial": 16,
-        "message_hidden": 768, "feature_hidden": 1536, "readout_hidden": 256,
+        "message_hidden": 256, "feature_hidden": 1920, "readout_hidden": 256,
         "num_message_experts": 0, "num_feature_experts": 0, "num_shared_experts": 1,
     },
     # The three sizes of arXiv:2604.15821: total and active parameters within 2 %; widths are not published.

@@ -149,8 +149,10 @@ class Janus:
         self._blocks.exchange = None if halo is None else halo.spread
         policy = self._policy(tokens)
         self._blocks.policies = [policy] * self.model.num_blocks
+        of_elements = tokens.of(self.model.config.atomic_numbers)
+        sent = transfers(policy, training)
         for plan in self.plans:
-            plan.make(tokens.of(self.model.config.atomic_numbers), transfers(policy, training))
+            plan.make(of_elements, sent)
 
     def too_large(self, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which graphs with so many atoms, edges and angles, [n, 3], a unit has to divide, [n]."""

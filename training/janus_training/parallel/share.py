@@ -98,10 +98,11 @@ class Shares:
         self, owners: dict[int, Integers], whole: Sequence[int], place: int
     ) -> tuple[Integers, Integers]:
         """Neighbour counts and atomic numbers of a rank's atoms: of its parts of divided frames, then of ``whole``."""
-        held = [self._store.atoms(whole)]
-        for index, owner in reversed(owners.items()):
+        held = []
+        for index, owner in owners.items():
             counts, numbers = self._store.atoms([index])
-            held.insert(0, (counts[owner == place], numbers[owner == place]))
+            held.append((counts[owner == place], numbers[owner == place]))
+        held.append(self._store.atoms(whole))
         counts, numbers = map(np.concatenate, zip(*held, strict=True))
         return counts, numbers
 
