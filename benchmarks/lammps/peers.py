@@ -4,8 +4,9 @@
         --peer matris=PEER/bin/python --peer deepmd=PEER/bin/python -o benchmarks/results/lammps_peers.json
 
 The same rattled structures, random weights, float32, one thread, in turn and a process each; NVE from 300 K.
-``matched-METHOD`` is a dense model of ours with as many active parameters as METHOD (see `speed/matched.py`). Rates are
-atom-steps per processor second. Memory is the process's peak, and how much of that came after the imports or, in
+``matched-METHOD`` is a dense model of ours with as many active parameters as METHOD, ``shallow-5-METHOD`` and
+``shallow-6-METHOD`` one of one block with a cutoff of 5 or 6 Å (see `speed/matched.py`). Rates are atom-steps per
+processor second. Memory is the process's peak, and how much of that came after the imports or, in
 LAMMPS, after loading its plugins. What takes more than ``--limit-s`` processor seconds or more than ``--memory-gb`` of
 address space is in the table as that, and larger systems are not tried. What FILE holds is not measured again.
 `accuracy/README.md` says how to set the peers up.
@@ -33,6 +34,8 @@ PEERS = {
 """Package → methods."""
 UNMATCHED = ("deepmd-compressed",)
 """The parameters of another method."""
+COUNTERPARTS = {"matched": "dense", "shallow-5": "shallow-5", "shallow-6": "shallow-6"}
+"""Kinds of our models with as many parameters as a method, and what `speed/run_janus.py` calls them."""
 WORK = "dynamics"
 
 
@@ -51,10 +54,11 @@ def main() -> None:
     options = parser.parse_args()
     peers = dict(text.split("=", 1) for text in options.peer)
     figures = Figures(options.output)
-    methods = ["small"]
+    methods = ["small", "fast"]
     for package in peers:
         for name in PEERS[package]:
-            methods += [name] if name in UNMATCHED else [name, f"matched-{name}"]
+            kinds = [] if name in UNMATCHED else COUNTERPARTS
+            methods += [name, *(f"{kind}-{name}" for kind in kinds)]
     for method in [name for name in methods if not options.only or name in options.only]:
         describe(figures, method, peers, options.memory_gb)
         for size in sorted(options.sizes):
@@ -70,8 +74,8 @@ def describe(figures: Figures, method: str, peers: dict[str, str], gigabytes: fl
     """Settings, versions and active parameters, from the scripts of the benchmark of evaluations where they have it."""
     if method in figures.methods:
         return
-    if method.startswith("matched-"):
-        describe(figures, method.removeprefix("matched-"), peers, gigabytes)
+    if counterpart := counterpart_of(method):
+        describe(figures, counterpart[1], peers, gigabytes)
     package = package_of(method)
     if package == "deepmd":
         script, words = HERE / "dynamics_deepmd.py", ["silicon-216", "count"]
@@ -105,10 +109,21 @@ def package_of(method: str) -> str:
     return next((package for package, names in PEERS.items() if method in names), "janus")
 
 
+def counterpart_of(method: str) -> tuple[str, str] | None:
+    """``matched-mace`` → its kind of model and the method whose parameters it has; None for other methods."""
+    found = [
+        (name, method.removeprefix(f"{kind}-"))
+        for kind, name in COUNTERPARTS.items()
+        if method.startswith(f"{kind}-")
+    ]
+    return found[0] if found else None
+
+
 def model_name(figures: Figures, method: str) -> str:
     """The name by which a script knows a method."""
-    if method.startswith("matched-"):
-        return f"dense-{figures.methods[method.removeprefix('matched-')]['active']}"
+    if counterpart := counterpart_of(method):
+        kind, peer = counterpart
+        return f"{kind}-{figures.methods[peer]['active']}"
     return method
 
 

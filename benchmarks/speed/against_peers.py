@@ -26,7 +26,7 @@ from structures import MATERIALS, SIZES
 from janus_md.errors import UserError, nearest
 
 HERE = Path(__file__).resolve().parent
-OURS = ("small", "10m")
+OURS = ("small", "fast", "10m")
 PEERS = {
     "mace": ("mace-64x0e", "mace-128x0e+128x1o"),
     "sevennet": ("sevennet",),
@@ -55,6 +55,7 @@ class Plan:
 
     methods: list[str]
     systems: list[str]
+    works: list[str] = field(default_factory=lambda: list(TITLES))
     peers: dict[str, str] = field(default_factory=dict)
     threads: int = 1
     repeats: int = 5
@@ -81,14 +82,14 @@ def measure(
     plan: Plan, figures: Figures, method: str, system: str, attempt: Attempt = attempted
 ) -> None:
     """Add the rows of one method and system; what was not reached gets the reason in place of figures."""
-    held = [figures.find(method, system, work) for work in TITLES]
+    held = [figures.find(method, system, work) for work in plan.works]
     if all(held) and not plan.again:
         return
     python, script = _interpreter(plan, method)
     if method not in figures.methods or plan.again:
         _describe(plan, figures, method, attempt)
     common = {"method": method, "system": system, "threads": plan.threads}
-    works = [work for work in TITLES if not _hopeless(figures, common, work)]
+    works = [work for work in plan.works if not _hopeless(figures, common, work)]
     lines, reason = [], ""
     if works:
         lines, reason = attempt(
@@ -97,7 +98,7 @@ def measure(
         )  # fmt: skip
     done = {line["work"]: line for line in lines}
     limits = {"time": f"> {plan.limit_s:g} s", "memory": f"> {plan.memory_gb:g} GB"}
-    for work in TITLES:
+    for work in plan.works:
         if work in done:
             row = common | done[work]
         elif work in works:
@@ -165,6 +166,7 @@ def read_plan(words: list[str]) -> Plan:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--systems", nargs="+", choices=MATERIALS, default=list(MATERIALS))
     parser.add_argument("--sizes", nargs="+", type=int, choices=SIZES, default=[64, 216])
+    parser.add_argument("--works", nargs="+", choices=TITLES, default=list(TITLES))
     parser.add_argument("--only", nargs="+", metavar="METHOD", help=", ".join(METHODS))
     parser.add_argument("--peer", action="append", default=[], metavar="PACKAGE=PYTHON")
     parser.add_argument("--threads", type=int, default=1)
@@ -194,8 +196,8 @@ def read_plan(words: list[str]) -> Plan:
             raise UserError(f"--{name.replace('_', '-')} must be positive")
     systems = [f"{material}-{size}" for material in options.systems for size in options.sizes]
     plan = Plan(
-        methods, systems, peers, options.threads, options.repeats, options.limit_s, options.memory_gb,
-        options.again, options.output,
+        methods, systems, options.works, peers, options.threads, options.repeats, options.limit_s,
+        options.memory_gb, options.again, options.output,
     )  # fmt: skip
     for method in methods:
         _interpreter(plan, MATCHED.get(method, method))

@@ -33,6 +33,15 @@ def matched_config(active: int, elements: list[str]) -> ModelConfig:
         (_scaled(base, width) for width in widths[max(above - 1, 0) : above + 1]),
         key=lambda one: abs(math.log(_count(one) / active)),
     )
+    return _filled_up(shape, active, elements)
+
+
+def shallow_config(active: int, cutoff: float, elements: list[str]) -> ModelConfig:
+    """The preset ``fast`` with ``active`` active parameters: its feature perceptron makes up the rest."""
+    return _filled_up(PRESETS["fast"] | {"cutoff": cutoff}, active, elements)
+
+
+def _filled_up(shape: dict[str, Any], active: int, elements: list[str]) -> ModelConfig:
     hidden = shape["feature_hidden"]
     each = _count({**shape, "feature_hidden": hidden + 1}) - _count(shape)
     hidden += round((active - _count(shape)) / each)

@@ -1,11 +1,15 @@
-"""Ours: METHOD is a preset, or ``dense-N``, a dense model with N active parameters; float32, not compiled."""
+"""Ours, float32, not compiled.
+
+METHOD is a preset; or ``dense-N``, a dense model with N active parameters; or ``shallow-R-N``, one of one block with a
+cutoff of R Å.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import ase
-from matched import active_parameters, matched_config
+from matched import active_parameters, matched_config, shallow_config
 from timed import main, parameters
 from torch import Tensor
 
@@ -17,6 +21,9 @@ from janus_md.model import MatRISMoE, ModelConfig, predict, preset
 def config(method: str, elements: list[str]) -> ModelConfig:
     if method.startswith("dense-"):
         return matched_config(int(method.removeprefix("dense-")), elements)
+    if method.startswith("shallow-"):
+        _, cutoff, active = method.split("-")
+        return shallow_config(int(active), float(cutoff), elements)
     return preset(method, elements=elements)
 
 

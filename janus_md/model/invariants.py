@@ -5,50 +5,37 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
-class AngularInvariants(nn.Module):
+def angular_invariants(moments: Tensor) -> Tensor:
     """Invariants of the angular sums ρ_lm of each channel.
 
-    The sum itself, Σ_m ρ_lm² for l = 1, 2, 3 (three-body), and v·Q·v and tr Q³ of the vector v (l = 1) and the
-    traceless matrix Q (l = 2), which are four-body. Written with few operators: atoms are few beside edges, and
-    second derivatives multiply the number of calls.
+    The sum itself, Σ_m ρ_lm² for l = 1, 2, 3 (three-body), and v·Q·v and tr Q³ = 3 det Q of the vector v (l = 1) and
+    the traceless matrix Q = Σ_j (r̂⊗r̂ − 1/3) (l = 2), which are four-body.
+
+    Args:
+        moments: ρ_lm, columns as in :func:`janus_md.model.basis.harmonics`, [n, 16, C].
+
+    Returns:
+        [n, 6·C].
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        dtype = torch.get_default_dtype()
-        degrees = torch.tensor([0] + 3 * [1] + 5 * [2] + 7 * [3])
-        by_degree = (degrees == torch.arange(1, 4).unsqueeze(1)).to(dtype)
-        # Q = Σ_j (r̂⊗r̂ − 1/3), row by row, from the five harmonics of degree 2: xy, yz, zz, xz, xx − yy.
-        mixed = [
-            [0, 0, 0, 0, 1],
-            [1, 0, 0, 0, 0],
-            [0, 0, 0, 1, 0],
-            [1, 0, 0, 0, 0],
-            [0, 0, 0, 0, -1],
-            [0, 1, 0, 0, 0],
-            [0, 0, 0, 1, 0],
-            [0, 1, 0, 0, 0],
-            [0, 0, 0, 0, 0],
-        ]
-        axial = [[0, 0, diagonal, 0, 0] for diagonal in (-1, 0, 0, 0, -1, 0, 0, 0, 2)]
-        self.register_buffer("by_degree", by_degree)
-        self.register_buffer("mixed", torch.tensor(mixed, dtype=dtype))
-        self.register_buffer("axial", torch.tensor(axial, dtype=dtype))
-
-    def forward(self, moments: Tensor) -> Tensor:
-        """moments: ρ_lm, columns as in :func:`janus_md.model.basis.harmonics`, [n, 16, C]. → [n, 6·C]."""
-        atoms, channels = moments.shape[0], moments.shape[2]
-        squares = torch.matmul(self.by_degree, moments * moments).flatten(1)
-        v = moments[:, 1:4]
-        # Integers in the tables, the factors beside them: a table of √⅓ would keep the precision it was made in.
-        quadrupole = moments[:, 4:9]
-        q = torch.matmul(self.mixed, quadrupole) * (1.0 / math.sqrt(3.0))
-        q = (q + torch.matmul(self.axial, quadrupole) * (1.0 / 3.0)).view(atoms, 3, 3, channels)
-        qv = (q * v.unsqueeze(1)).sum(2)
-        qq = (q.unsqueeze(3) * q.unsqueeze(1)).sum(2)
-        vqv = (qv * v).sum(1)
-        cube = (qq * q).sum([1, 2])
-        return torch.cat([moments[:, 0], squares, vqv, cube], dim=-1)
+    atoms, channels = moments.shape[0], moments.shape[2]
+    # Each component in one piece of memory: what follows is a few passes over [n·C].
+    sums = moments.transpose(0, 1).reshape(16, atoms * channels)
+    squares = sums * sums
+    x, y, z = sums[1:4].unbind(0)
+    xy, yz, third, xz, half = sums[4:9].unbind(0)
+    xy, yz, xz, half = (
+        xy / math.sqrt(3.0),
+        yz / math.sqrt(3.0),
+        xz / math.sqrt(3.0),
+        half / math.sqrt(3.0),
+    )
+    third = third / 3.0
+    xx, yy, zz = half - third, -half - third, 2.0 * third
+    vqv = x * (xx * x + 2.0 * (xy * y + xz * z)) + y * (yy * y + 2.0 * yz * z) + zz * z * z
+    determinant = xx * (yy * zz - yz * yz) - xy * (xy * zz - yz * xz) + xz * (xy * yz - yy * xz)
+    degrees = [squares[1:4].sum(0), squares[4:9].sum(0), squares[9:16].sum(0)]
+    found = torch.stack([sums[0], degrees[0], degrees[1], degrees[2], vqv, 3.0 * determinant])
+    return found.view(6, atoms, channels).transpose(0, 1).reshape(atoms, 6 * channels)

@@ -67,7 +67,7 @@ def measured(script, replies: list, sizes=(64,), method: str = "mace-64x0e") -> 
     """Figures and calls of a measurement in which the processes answer ``replies`` in turn."""
     module, calls = script("against_peers"), []
     figures = script("figures").Figures()
-    plan = module.Plan([method], [], {"mace": "python"})
+    plan = module.Plan([method], [], peers={"mace": "python"})
 
     def attempt(python: str, path: Path, threads: int, *words: object) -> tuple:
         calls.append((path.name, *words[:3]))
@@ -132,6 +132,6 @@ def test_mistakes_are_told_in_a_sentence(script, words: list[str], sentence: str
 
 def test_without_peers_ours_alone_are_measured(script) -> None:
     module = script("against_peers")
-    assert module.read_plan([]).methods == ["small", "10m"]
+    assert module.read_plan([]).methods == ["small", "fast", "10m"]
     plan = module.read_plan(["--peer", f"matris={sys.executable}"])
-    assert plan.methods == ["small", "10m", "matris", "matched-matris", "matris-recompute"]
+    assert plan.methods == ["small", "fast", "10m", "matris", "matched-matris", "matris-recompute"]
