@@ -8,9 +8,6 @@
 namespace janus {
 namespace {
 
-// Bytes; as for the ASE calculator. Below it memory is no concern and time is.
-constexpr int64_t kRecomputeAbove = int64_t{512} << 20;
-
 // While it lives, backward passes run on the calling thread: only it may use MPI.
 class OneThreadBackward {
  public:
@@ -43,10 +40,10 @@ int64_t activations(const Model &model, const NeighbourTables &tables) {
 
 }  // namespace
 
-Evaluation evaluate(const Problem &problem, std::optional<int> chunk) {
+Evaluation evaluate(const Problem &problem, double kept) {
   if (problem.tables.num_owned == 0) return pass_on(problem);
   const OneThreadBackward one_thread;
-  const bool much = chunk || activations(problem.model, problem.tables) > kRecomputeAbove;
+  const bool much = static_cast<double>(activations(problem.model, problem.tables)) > kept;
   return much ? evaluate_chunked(problem) : evaluate_whole(problem);
 }
 

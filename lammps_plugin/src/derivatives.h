@@ -6,8 +6,6 @@
 #include "neighbour_tables.h"
 #include "profile.h"
 
-#include <optional>
-
 namespace janus {
 
 struct Evaluation {
@@ -25,8 +23,7 @@ struct Problem {
 };
 
 // Collective: every rank enters the same exchanges, also one without atoms. Keeps everything for the backward pass
-// where that is little, and one bucket at a time where it is much or `chunk`, the largest number of atoms in a bucket,
-// was chosen.
-Evaluation evaluate(const Problem &problem, std::optional<int> chunk);
+// where that is at most `kept` bytes, else one bucket at a time.
+Evaluation evaluate(const Problem &problem, double kept);
 
 }  // namespace janus

@@ -13,8 +13,8 @@
 namespace janus {
 namespace {
 
-constexpr std::array<std::string_view, 7> KEYWORDS = {"device", "precision", "task",   "charge",
-                                                      "spin",   "chunk",     "profile"};
+constexpr std::array<std::string_view, 8> KEYWORDS = {"device", "precision", "task",   "charge",
+                                                      "spin",   "chunk",     "memory", "profile"};
 
 // Letters that two words share in order.
 size_t shared(std::string_view a, std::string_view b) {
@@ -63,6 +63,12 @@ int chunk(const std::string &text) {
   return value;
 }
 
+double gigabytes(const std::string &keyword, const std::string &text) {
+  const double value = number(keyword, text);
+  if (value < 0.0) throw UserError("pair_style janus: " + keyword + " '" + text + "' must not be negative: give GB");
+  return value;
+}
+
 bool yes(const std::string &keyword, const std::string &text) {
   if (text == "yes" || text == "no") return text == "yes";
   throw UserError("pair_style janus: " + keyword + " '" + text + "' is unknown: give yes or no");
@@ -102,9 +108,13 @@ Options parse_options(int narg, char **arg) {
       options.spin = number(keyword, value);
     else if (keyword == "chunk")
       options.chunk = chunk(value);
+    else if (keyword == "memory")
+      options.memory = gigabytes(keyword, value);
     else
       options.profile = yes(keyword, value);
   }
+  if (options.chunk && options.memory)
+    throw UserError("pair_style janus: chunk evaluates in chunks whatever memory there is: give chunk or memory, not both");
   return options;
 }
 

@@ -14,7 +14,11 @@ struct Options {
   std::optional<double> charge;  // e, of the whole system
   std::optional<double> spin;    // multiplicity, of the whole system
   std::optional<int> chunk;      // atoms evaluated at a time, at most; as memory and caches suggest if not given
+  std::optional<double> memory;  // GB that a rank may keep for its backward pass
   bool profile = false;          // print where the time went after each run
+
+  // Bytes that a rank may keep for its backward pass: none where the atoms evaluated at a time are given.
+  double kept() const { return chunk ? 0.0 : 1e9 * memory.value_or(0.5); }
 };
 
 // Throws UserError for an unknown keyword or value.

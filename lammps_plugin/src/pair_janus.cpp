@@ -205,7 +205,7 @@ janus::Evaluation PairJanus::evaluate(janus::Potential &potential, const janus::
   auto halo = exchange(tables, model.manifest().feature_width, model.dtype());
   halo_ = &halo;
   try {
-    auto evaluation = janus::evaluate({model, tables, state, halo, profile_}, options_.chunk);
+    auto evaluation = janus::evaluate({model, tables, state, halo, profile_}, options_.kept());
     halo_ = nullptr;
     check_finite(potential, evaluation, tables);
     return evaluation;

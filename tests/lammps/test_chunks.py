@@ -1,4 +1,4 @@
-"""Evaluation in chunks of atoms: any size of chunk gives the same numbers, on any number of ranks."""
+"""Evaluation in chunks of atoms: any size of chunk or memory gives the same numbers, on any number of ranks."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ STRUCTURES = {
     "molecule": Scenario(ethanol(), [*NVE, "run 4"]),
     "ranks-without-atoms": Scenario(pair_of_clusters(), ["run 0"], before=["processors * 1 1"]),
 }
-CHUNKS = (1, 7)
+STYLES = ("chunk 1", "chunk 7", "memory 0")
 
 
-def in_chunks(scenario: Scenario, chunk: int) -> Scenario:
-    return replace(scenario, pair=janus_pair(Path("MODEL"), scenario.order, style=f"chunk {chunk}"))
+def in_chunks(scenario: Scenario, style: str) -> Scenario:
+    return replace(scenario, pair=janus_pair(Path("MODEL"), scenario.order, style=style))
 
 
 SCENARIOS = {
-    f"{name}-{chunk}": in_chunks(scenario, chunk)
+    f"{name}-{style.replace(' ', '-')}": in_chunks(scenario, style)
     for name, scenario in STRUCTURES.items()
-    for chunk in CHUNKS
+    for style in STYLES
 }
 
 

@@ -147,10 +147,12 @@ STYLES = {
     "keyword": ("devise cpu", "keyword 'devise' is unknown (did you mean 'device'?)"),
     "keyword alone": (
         "foo",
-        "'foo' is unknown (known: device, precision, task, charge, spin, chunk, profile)",
+        "'foo' is unknown (known: device, precision, task, charge, spin, chunk, memory, profile)",
     ),
     "chunk": ("chunk 0", "chunk '0' is not a number of atoms: give 1 or more"),
     "chunk of words": ("chunk 12k", "chunk '12k' is not a number of atoms"),
+    "memory": ("memory -1", "memory '-1' must not be negative: give GB"),
+    "chunk and memory": ("chunk 9 memory 1", "give chunk or memory, not both"),
     "profile": ("profile on", "profile 'on' is unknown: give yes or no"),
     "keyword cut short": ("prec", "keyword 'prec' is unknown (did you mean 'precision'?)"),
     "value missing": ("device", "device needs a value"),
