@@ -13,8 +13,8 @@ from janus_md.model.engine import Engine, Inputs, PlainDerivatives
 from janus_md.model.matris import MatRISMoE
 from janus_md.model.recompute import RecomputingDerivatives, activations
 
-RECOMPUTE_ABOVE = 512 * 1024**2
-"""Bytes; an evaluation that would keep more than this for its backward pass computes its blocks again instead."""
+KEPT = 512 * 1024**2
+"""Bytes that an evaluation may keep for its backward pass; blocks beyond that are computed again."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ def predict(
         if derivatives:
             if engine is None:
                 slots = sum(table.numel() for table in batch.neighbours)
-                large = activations(model, slots) > RECOMPUTE_ABOVE and not training
-                engine = RecomputingDerivatives(model) if large else PlainDerivatives(model)
+                large = activations(model, slots) > KEPT and not training
+                engine = RecomputingDerivatives(model, KEPT) if large else PlainDerivatives(model)
             rows, features, gradients = engine(inputs)
         else:
             rows, features = model(*inputs)

@@ -39,26 +39,45 @@ class Pullback:
 
     def __call__(self, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
         """tensors: the inputs of f, then a gradient (or None, for zero) of each of its results."""
-        differentiable = torch.is_grad_enabled()
-        inputs = [
-            _leaf(tensor, wanted, differentiable)
-            for tensor, wanted in zip(tensors, self.wanted, strict=False)
+        size = len(self.wanted)
+        return Kept(self.function, self.wanted, tensors[:size]).pull_back(tensors[size:])
+
+
+class Kept:
+    """A function's results and all that their derivative by the inputs needs.
+
+    Attributes:
+        results: of the function; where gradients are enabled their graph goes on into that of the inputs.
+    """
+
+    def __init__(
+        self, function: Function, wanted: tuple[bool, ...], inputs: Sequence[Tensor | None]
+    ) -> None:
+        """wanted: which inputs' gradients will be asked for."""
+        self._differentiable = torch.is_grad_enabled()
+        leaves = [
+            _leaf(tensor, want, self._differentiable)
+            for tensor, want in zip(inputs, wanted, strict=True)
         ]
         with torch.enable_grad():
-            results = self.function(*inputs)
-        given = tensors[len(inputs) :]
+            self.results = function(*leaves)
+        self._wanted = [x for x, want in zip(leaves, wanted, strict=True) if want and x is not None]
+        self._count = sum(wanted)
+
+    def pull_back(self, given: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+        """A gradient of each result (or None, for zero) → of each wanted input."""
         pairs = [
             (result, gradient)
-            for result, gradient in zip(results, given, strict=True)
+            for result, gradient in zip(self.results, given, strict=True)
             if gradient is not None and result is not None and result.requires_grad
         ]
         if not pairs:
-            return (None,) * sum(self.wanted)
+            return (None,) * self._count
         return torch.autograd.grad(
             [result for result, _ in pairs],
-            [x for x, wanted in zip(inputs, self.wanted, strict=True) if wanted and x is not None],
+            self._wanted,
             [gradient for _, gradient in pairs],
-            create_graph=differentiable,
+            create_graph=self._differentiable,
             allow_unused=True,
         )
 
@@ -81,9 +100,14 @@ class _Recomputed(torch.autograd.Function):
 
 
 def _leaf(tensor: Tensor | None, wanted: bool, differentiable: bool) -> Tensor | None:
-    """The tensor cut from the graph it came from, unless derivatives of the derivative go back into that graph."""
+    """The tensor cut from the graph it came from; where derivatives of the derivative go back into that graph, a view.
+
+    Inputs may depend on each other: a gradient by the view of one does not take the way through another's.
+    """
     if tensor is None:
         return None
     if not differentiable:
         return tensor.detach().requires_grad_(wanted)
-    return tensor if tensor.requires_grad or not wanted else tensor.detach().requires_grad_()
+    if not wanted:
+        return tensor
+    return tensor.view_as(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()

@@ -126,7 +126,7 @@ def test_large_systems_recompute_the_blocks_of_an_exported_file(
     salt.rattle(0.1, seed=0)
     batch = batch_of(model, salt)
     kept = predict(model, batch, stress=True)
-    monkeypatch.setattr(derivatives, "RECOMPUTE_ABOVE", 0)
+    monkeypatch.setattr(derivatives, "KEPT", 0)
     potential = load_exported(path)
     for _ in range(4):
         again = predict(potential.module, batch, stress=True)

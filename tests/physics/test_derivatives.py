@@ -95,7 +95,7 @@ def test_second_derivatives_of_a_force_loss(model, molecule) -> None:
 
 def test_recomputed_blocks_give_the_same_forces(evaluate, crystal, molecule, monkeypatch) -> None:
     kept = evaluate(crystal, molecule)
-    monkeypatch.setattr(derivatives, "RECOMPUTE_ABOVE", 0)
+    monkeypatch.setattr(derivatives, "KEPT", 0)
     monkeypatch.setattr(batch, "LARGEST_BUCKET", 50)
     monkeypatch.setattr(batch, "SMALLEST_BUCKET", 1)
     again = evaluate(crystal, molecule)

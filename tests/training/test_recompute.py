@@ -17,10 +17,10 @@ from janus_md.errors import UserError
 from janus_md.graph import GraphBatch, batch_graphs, build_graph
 from janus_md.model import MatRISMoE, predict, preset
 from janus_md.model.engine import Engine, PlainDerivatives
-from janus_md.model.recompute import RecomputingDerivatives
+from janus_md.model.recompute import RecomputingDerivatives, activations
 from janus_md.ops.recomputed import recomputed
 from janus_training.loop import train
-from janus_training.memory import WithinMemory, training_bytes
+from janus_training.memory import TRAINING_FACTOR, WithinMemory, training_bytes
 from janus_training.metrics import read_metrics
 from janus_training.recipe import load_config
 
@@ -69,20 +69,27 @@ def loss_of(model: MatRISMoE, batch: GraphBatch, engine: Engine) -> Tensor:
     return loss if found.magmoms is None else loss + found.magmoms.square().sum()
 
 
+def share(model: MatRISMoE, batch: GraphBatch, fraction: float) -> float:
+    """Of the bytes that all blocks of an evaluation would keep."""
+    return fraction * activations(model, sum(table.numel() for table in batch.neighbours))
+
+
 def gradients_of(model: MatRISMoE, batch: GraphBatch, engine: Engine) -> dict[str, Tensor | None]:
     model.zero_grad()
     loss_of(model, batch, engine).backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
+@pytest.mark.parametrize("kept", [0.0, 0.6])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_parameter_gradients_are_those_of_the_plain_step(variant: str) -> None:
+def test_parameter_gradients_are_those_of_the_plain_step(variant: str, kept: float) -> None:
     torch.manual_seed(0)
     model = MatRISMoE(preset("tiny", **(SMALL | VARIANTS[variant]))).double()
     lonely = ase.Atoms("Na", [[0, 0, 0]])
     for structures, buckets in (([salt(), salt()], 3), ([salt(), lonely], 1), ([lonely], 1)):
         batch = batch_of(model, *structures, buckets=buckets)
-        plain, again = PlainDerivatives(model), RecomputingDerivatives(model)
+        plain = PlainDerivatives(model)
+        again = RecomputingDerivatives(model, share(model, batch, kept))
         wanted = gradients_of(model, batch, plain)
         for name, gradient in gradients_of(model, batch, again).items():
             if wanted[name] is None:
@@ -178,6 +185,27 @@ def test_a_step_keeps_less() -> None:
     again_kept, again_highest = bytes_of_step(model, batch, RecomputingDerivatives(model))
     assert again_kept < plain_kept / 4
     assert again_highest < plain_highest / 3
+    some = RecomputingDerivatives(model, share(model, batch, 0.5))
+    some_kept, some_highest = bytes_of_step(model, batch, some)
+    assert again_kept < 0.5 * some_kept and some_kept < 0.8 * plain_kept
+    assert some_highest < 0.8 * plain_highest
+
+
+@pytest.mark.parametrize(("kept", "runs"), [(0.0, 2), (0.4, 1.6), (1.0, 1)])
+def test_as_much_is_computed_again_as_does_not_fit(kept: float, runs: float) -> None:
+    """Five blocks of one bucket, evaluated: runs of a block per block."""
+    torch.manual_seed(0)
+    model = MatRISMoE(preset("tiny", **(SMALL | {"blocks": 5}))).double()
+    batch, calls = batch_of(model, salt()), []
+    for block in model.blocks:
+        block.register_forward_hook(lambda *_: calls.append(1))
+    expected = predict(model, batch, stress=True)
+    calls.clear()
+    engine = RecomputingDerivatives(model, share(model, batch, kept) + 1)
+    found = predict(model, batch, stress=True, engine=engine)
+    assert len(calls) == runs * len(model.blocks)
+    torch.testing.assert_close(found.forces, expected.forces, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.stress, expected.stress, rtol=1e-12, atol=1e-12)
 
 
 def test_the_budget_decides() -> None:
@@ -187,7 +215,8 @@ def test_the_budget_decides() -> None:
     sizes = (sum(table.numel() for table in batch.neighbours) for batch in (small, large))
     assert training_bytes(model, next(sizes)) < 2.7e6 < training_bytes(model, next(sizes))
     engine = WithinMemory(model, 2.7e-3)
-    for batch, same in ((small, PlainDerivatives(model)), (large, RecomputingDerivatives(model))):
+    some = RecomputingDerivatives(model, 2.7e6 / TRAINING_FACTOR)
+    for batch, same in ((small, PlainDerivatives(model)), (large, some)):
         assert bytes_of_step(model, batch, engine) == bytes_of_step(model, batch, same)
 
 

@@ -1,4 +1,4 @@
-"""Training steps within a budget of memory: batches that would not fit recompute their blocks."""
+"""Training steps within a budget of memory: of batches that would not fit, blocks are recomputed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ without line attention; 3.5 of ``10m``, whose parameters' gradients are among it
 
 
 class WithinMemory:
-    """An engine that keeps everything where that fits, and recomputes where it does not."""
+    """An engine that keeps everything where that fits, and recomputes as many blocks as it must where it does not."""
 
     def __init__(self, model: MatRISMoE, gigabytes: float) -> None:
         self._model = model
         self._bytes = gigabytes * 1e9
         self._plain = PlainDerivatives(model)
-        self._recomputing = RecomputingDerivatives(model)
+        self._recomputing = RecomputingDerivatives(model, self._bytes / TRAINING_FACTOR)
 
     def __call__(self, inputs: Inputs) -> Derivatives:
         slots = sum(table.numel() for table in inputs.neighbours)
