@@ -57,8 +57,10 @@ def train(job: Job) -> dict[str, Any]:
     training = chosen["training"]
     if job.epochs is None:
         training = training | {"numb_steps": PACE_STEPS, "disp_freq": PACE_STEPS // 4}
-    elif len(FRACTIONS) < training["numb_steps"]:
-        training = training | {"save_freq": training["numb_steps"] // (len(FRACTIONS) + 1)}
+    else:
+        # DeePMD looks whether to keep weights only when it reports, by default every thousand steps.
+        each = max(1, training["numb_steps"] // (len(FRACTIONS) + 1))
+        training = training | {"save_freq": each, "disp_freq": each}
     training = training | {"training_data": {"systems": systems, "batch_size": BATCH}}
     (folder / "input.json").write_text(json.dumps(chosen | {"training": training}, indent=2))
     with (folder / "dp.log").open("w") as log:

@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <numeric>
+#include <utility>
 
 namespace janus {
 namespace {
@@ -52,14 +53,22 @@ Chunk chunk_of(const NeighbourTables &tables, size_t bucket, int64_t first, std:
           tables.line_counts[bucket]};
 }
 
+// One block on one chunk, with what its backward pass needs.
+struct Run {
+  variable_list inputs;  // vectors and, after the first block, features of the rows read and of the edges
+  torch::Tensor atoms;
+  torch::Tensor edges;
+};
+
 class Sweep {
  public:
-  explicit Sweep(const Problem &problem)
+  Sweep(const Problem &problem, double kept)
       : problem_(problem),
         model_(problem.model),
-        num_blocks_(model_.manifest().num_blocks),
-        atoms_(num_blocks_),
-        edges_(num_blocks_) {
+        last_(model_.manifest().num_blocks - 1),
+        atoms_(last_ + 1),
+        edges_(last_ + 1),
+        runs_(last_ + 1) {
     const Profile::Section section(problem.profile, Profile::edges);
     std::vector<int64_t> place(problem.tables.atoms.size(), -1);
     int64_t first = 0;
@@ -67,110 +76,133 @@ class Sweep {
       chunks_.push_back(chunk_of(problem.tables, bucket, first, place, model_.device()));
       first += chunks_.back().size;
     }
+    // Blocks that are kept: those before the last, which the backward pass lets go of first.
+    kept_.assign(last_ + 1, std::vector<bool>(chunks_.size(), false));
+    for (int64_t index = last_ - 1; index >= 0; --index)
+      for (size_t c = 0; c < chunks_.size(); ++c) {
+        kept -= static_cast<double>(model_.kept_bytes(chunks_[c].neighbours.numel())) / (last_ + 1);
+        kept_[index][c] = kept >= 0.0;
+      }
   }
 
-  // Fills atoms_ and edges_, the features that each block begins with; returns those after the last.
-  torch::Tensor forward() {
-    const torch::NoGradGuard plain;
-    const Profile::Section section(problem_.profile, Profile::forward);
-    torch::Tensor features = model_.embed(problem_.tables.species.to(model_.device()), problem_.state);
-    for (int64_t index = 0; index < num_blocks_; ++index) {
-      atoms_[index] = index == 0 ? features : problem_.halo.forward(features);
-      std::vector<torch::Tensor> updated;
-      for (size_t c = 0; c < chunks_.size(); ++c) {
-        const auto read = atoms_[index].index_select(0, chunks_[c].rows);
-        const auto [atoms, edges] = run(index, chunks_[c], read, edges_of(index, c), chunks_[c].vectors);
-        updated.push_back(atoms);
-        if (index + 1 < num_blocks_) edges_[index + 1].push_back(edges);
-      }
-      features = torch::cat(updated);
-    }
-    return features;
-  }
-
-  // `back`: gradient by the final features. Lets go of a block's features once they are done with.
-  std::vector<torch::Tensor> backward(torch::Tensor back) {
-    const Profile::Section section(problem_.profile, Profile::backward);
-    std::vector<torch::Tensor> gradients(chunks_.size());
-    std::vector<torch::Tensor> edge_gradients(chunks_.size());
-    for (int64_t index = num_blocks_ - 1; index >= 0; --index) {
-      auto all = index > 0 ? torch::zeros_like(atoms_[index]) : torch::Tensor();
-      for (size_t c = 0; c < chunks_.size(); ++c) {
-        const auto own = back.slice(0, chunks_[c].first, chunks_[c].first + chunks_[c].size);
-        const auto found = pull_back(index, c, own, edge_gradients[c]);
-        gradients[c] = gradients[c].defined() ? gradients[c] + found[0] : found[0];
-        if (index == 0) continue;
-        all.index_add_(0, chunks_[c].rows, found[1]);
-        edge_gradients[c] = found[2];
-        edges_[index][c] = torch::Tensor();
-      }
-      atoms_[index] = torch::Tensor();
-      if (index > 0) back = problem_.halo.backward(all);
-    }
-    return gradients;
+  Evaluation operator()() {
+    forward();
+    auto energies = energies_of_last_block();
+    backward();
+    for (auto &gradient : gradients_) gradient = gradient.to(torch::kCPU);
+    return {std::move(energies), std::move(gradients_)};
   }
 
  private:
-  torch::Tensor edges_of(int64_t index, size_t chunk) const {
-    return index == 0 ? torch::Tensor() : edges_[index][chunk];
+  // All blocks but the last. Fills atoms_ and edges_, the features that each block begins with.
+  void forward() {
+    const Profile::Section section(problem_.profile, Profile::forward);
+    const torch::NoGradGuard plain;
+    torch::Tensor features = model_.embed(problem_.tables.species.to(model_.device()), problem_.state);
+    for (int64_t index = 0; index <= last_; ++index) {
+      atoms_[index] = index == 0 ? features : problem_.halo.forward(features);
+      if (index == last_) return;
+      std::vector<torch::Tensor> updated;
+      for (size_t c = 0; c < chunks_.size(); ++c) {
+        auto done = run(index, c, kept_[index][c]);
+        updated.push_back(done.atoms.detach());
+        edges_[index + 1].push_back(done.edges.detach());
+        runs_[index].push_back(kept_[index][c] ? std::move(done) : Run());
+      }
+      features = torch::cat(updated);
+    }
   }
 
-  // Block `index`: new features of the chunk's atoms and edges. The first block's edges follow from the vectors.
-  std::tuple<torch::Tensor, torch::Tensor> run(int64_t index, const Chunk &chunk, const torch::Tensor &atoms,
-                                               const torch::Tensor &edges, const torch::Tensor &vectors) {
-    auto [first_edges, context] = [&] {
+  // An atom's energy follows from its final features, so a chunk of the last block goes forward and back at once.
+  torch::Tensor energies_of_last_block() {
+    std::vector<torch::Tensor> energies;
+    begin_gradients(last_);
+    for (size_t c = 0; c < chunks_.size(); ++c) {
+      const torch::AutoGradMode record(true);
+      Run done;
+      torch::Tensor own;
+      {
+        const Profile::Section section(problem_.profile, Profile::forward);
+        done = run(last_, c, true);
+        own = model_.finish(done.atoms, chunks_[c].centre_species, problem_.state);
+      }
+      const Profile::Section section(problem_.profile, Profile::backward);
+      add_gradients(last_, c, torch::autograd::grad({own.sum()}, done.inputs));
+      energies.push_back(own.detach().to(torch::kCPU));
+    }
+    end_gradients(last_);
+    return torch::cat(energies);
+  }
+
+  void backward() {
+    const Profile::Section section(problem_.profile, Profile::backward);
+    for (int64_t index = last_ - 1; index >= 0; --index) {
+      begin_gradients(index);
+      for (size_t c = 0; c < chunks_.size(); ++c) {
+        const auto own = back_.slice(0, chunks_[c].first, chunks_[c].first + chunks_[c].size);
+        const auto done = kept_[index][c] ? std::exchange(runs_[index][c], Run()) : run(index, c, true);
+        add_gradients(index, c, torch::autograd::grad({done.atoms, done.edges}, done.inputs, {own, by_edges_[c]}));
+      }
+      end_gradients(index);
+    }
+  }
+
+  // The first block's edges follow from the vectors.
+  Run run(int64_t index, size_t c, bool keep) {
+    const torch::AutoGradMode record(keep);
+    const auto &chunk = chunks_[c];
+    const bool later = index > 0;
+    const auto vectors = chunk.vectors.detach().requires_grad_(keep);
+    const auto atoms = atoms_[index].index_select(0, chunk.rows).requires_grad_(keep && later);
+    auto [edges, context] = [&] {
       const Profile::Section section(problem_.profile, Profile::line_graph);
       return model_.geometry(vectors, chunk.neighbours, chunk.centre_species, chunk.neighbour_species,
                              chunk.line_count);
     }();
-    return model_.bucket(index, 0, atoms, index == 0 ? first_edges : edges, context);
+    if (later) edges = edges_[index][c].detach().requires_grad_(keep);
+    variable_list inputs{vectors};
+    if (later) inputs.insert(inputs.end(), {atoms, edges});
+    const auto [new_atoms, new_edges] = model_.bucket(index, 0, atoms, edges, context);
+    return {std::move(inputs), new_atoms, new_edges};
   }
 
-  // Gradients by the vectors and, after the first block, by the features of the rows read and of the edges.
-  variable_list pull_back(int64_t index, size_t c, const torch::Tensor &by_atoms, const torch::Tensor &by_edges) {
-    const torch::AutoGradMode record(true);
-    const auto &chunk = chunks_[c];
-    const bool later = index > 0;
-    const auto vectors = chunk.vectors.detach().requires_grad_(true);
-    const auto atoms = atoms_[index].index_select(0, chunk.rows).requires_grad_(later);
-    const auto edges = later ? edges_[index][c].detach().requires_grad_(true) : torch::Tensor();
-    const auto [new_atoms, new_edges] = run(index, chunk, atoms, edges, vectors);
-    variable_list results{new_atoms};
-    variable_list given{by_atoms};
-    if (by_edges.defined()) {
-      results.push_back(new_edges);
-      given.push_back(by_edges);
-    }
-    variable_list wanted{vectors};
-    if (later) wanted.insert(wanted.end(), {atoms, edges});
-    return torch::autograd::grad(results, wanted, given);
+  void begin_gradients(int64_t index) {
+    if (index > 0) all_ = torch::zeros_like(atoms_[index]);
+    gradients_.resize(chunks_.size());
+    by_edges_.resize(chunks_.size());
+  }
+
+  // `found`: by the inputs of a run. Lets go of the chunk's features.
+  void add_gradients(int64_t index, size_t c, const variable_list &found) {
+    gradients_[c] = gradients_[c].defined() ? gradients_[c] + found[0] : found[0];
+    if (index == 0) return;
+    all_.index_add_(0, chunks_[c].rows, found[1]);
+    by_edges_[c] = found[2];
+    edges_[index][c] = torch::Tensor();
+  }
+
+  // Gradients by the features of atoms go home.
+  void end_gradients(int64_t index) {
+    atoms_[index] = torch::Tensor();
+    if (index > 0) back_ = problem_.halo.backward(all_);
   }
 
   const Problem &problem_;
   Model &model_;
-  int64_t num_blocks_;
+  int64_t last_;  // block
   std::vector<Chunk> chunks_;
+  std::vector<std::vector<bool>> kept_;            // of blocks and chunks
   std::vector<torch::Tensor> atoms_;               // features of all rows that a block begins with
   std::vector<std::vector<torch::Tensor>> edges_;  // of each chunk's edges
+  std::vector<std::vector<Run>> runs_;             // of blocks and chunks that are kept
+  torch::Tensor all_;                              // gradient by the features of all rows, as it is summed
+  torch::Tensor back_;                             // by those of this rank's atoms
+  std::vector<torch::Tensor> by_edges_;            // of each chunk
+  std::vector<torch::Tensor> gradients_;           // by each chunk's vectors
 };
 
 }  // namespace
 
-Evaluation evaluate_chunked(const Problem &problem) {
-  Sweep sweep(problem);
-  auto features = sweep.forward().requires_grad_(true);
-  torch::Tensor energies;
-  torch::Tensor back;
-  {
-    const torch::AutoGradMode record(true);
-    const Profile::Section section(problem.profile, Profile::forward);
-    const auto species = problem.tables.species.slice(0, 0, problem.tables.num_owned).to(problem.model.device());
-    energies = problem.model.finish(features, species, problem.state);
-    back = torch::autograd::grad({energies.sum()}, {features})[0];
-  }
-  auto gradients = sweep.backward(back);
-  for (auto &gradient : gradients) gradient = gradient.to(torch::kCPU);
-  return {energies.detach().to(torch::kCPU), std::move(gradients)};
-}
+Evaluation evaluate_chunked(const Problem &problem, double kept) { return Sweep(problem, kept)(); }
 
 }  // namespace janus

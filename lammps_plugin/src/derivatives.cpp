@@ -31,20 +31,15 @@ Evaluation pass_on(const Problem &problem) {
   return {torch::zeros({0}, torch::kFloat64), {}};
 }
 
-// Bytes that a backward pass keeps unless blocks are computed again.
-int64_t activations(const Model &model, const NeighbourTables &tables) {
-  int64_t slots = 0;
-  for (const auto &table : tables.neighbours) slots += table.numel();
-  return slots * model.floats_per_edge() * static_cast<int64_t>(c10::elementSize(model.dtype()));
-}
-
 }  // namespace
 
 Evaluation evaluate(const Problem &problem, double kept) {
   if (problem.tables.num_owned == 0) return pass_on(problem);
   const OneThreadBackward one_thread;
-  const bool much = static_cast<double>(activations(problem.model, problem.tables)) > kept;
-  return much ? evaluate_chunked(problem) : evaluate_whole(problem);
+  int64_t slots = 0;
+  for (const auto &table : problem.tables.neighbours) slots += table.numel();
+  const bool much = static_cast<double>(problem.model.kept_bytes(slots)) > kept;
+  return much ? evaluate_chunked(problem, kept) : evaluate_whole(problem);
 }
 
 }  // namespace janus

@@ -23,7 +23,7 @@ struct Problem {
 };
 
 // Collective: every rank enters the same exchanges, also one without atoms. Keeps everything for the backward pass
-// where that is at most `kept` bytes, else one bucket at a time.
+// where that is at most `kept` bytes, else as much, and the rest one bucket at a time.
 Evaluation evaluate(const Problem &problem, double kept);
 
 }  // namespace janus

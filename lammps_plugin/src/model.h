@@ -36,8 +36,10 @@ class Model {
   torch::Device device() const { return device_; }
   torch::ScalarType dtype() const { return dtype_; }
 
-  // Numbers that a backward pass through all blocks keeps for each slot of the neighbour tables.
-  int64_t floats_per_edge() const { return module_.attr("floats_per_edge").toInt(); }
+  // Bytes that a backward pass through all blocks keeps for so many slots of neighbour tables.
+  int64_t kept_bytes(int64_t slots) const {
+    return slots * module_.attr("floats_per_edge").toInt() * static_cast<int64_t>(c10::elementSize(dtype_));
+  }
 
   // Features of all rows [N_all, C], of each bucket's edges, and each bucket's context.
   Start start(const torch::Tensor &species, const std::vector<torch::Tensor> &neighbours,

@@ -34,6 +34,13 @@ def test_a_matched_model_has_the_parameters_it_says(script, wanted: int) -> None
     assert matched.active_parameters(config) == pytest.approx(wanted, rel=0.01)
 
 
+def test_a_shallow_model_has_one_block_and_the_parameters_it_says(script) -> None:
+    matched = script("matched")
+    config = matched.shallow_config(507_000, 6.0, ["Si"])
+    assert (config.blocks, config.cutoff) == (1, 6.0)
+    assert matched.active_parameters(config) == pytest.approx(507_000, rel=0.01)
+
+
 def test_unused_experts_are_not_active(script) -> None:
     active = script("matched").active_parameters
     few, many = (

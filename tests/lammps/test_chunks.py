@@ -17,7 +17,8 @@ STRUCTURES = {
     "molecule": Scenario(ethanol(), [*NVE, "run 4"]),
     "ranks-without-atoms": Scenario(pair_of_clusters(), ["run 0"], before=["processors * 1 1"]),
 }
-STYLES = ("chunk 1", "chunk 7", "memory 0")
+STYLES = ("chunk 1", "chunk 7", "memory 0", "memory 0.003")
+"""The last keeps one of two blocks of `tilted` on one rank and of `crystal` on two."""
 
 
 def in_chunks(scenario: Scenario, style: str) -> Scenario:
