@@ -13,7 +13,7 @@ from janus_md.model.engine import Engine, Inputs, PlainDerivatives
 from janus_md.model.matris import MatRISMoE
 from janus_md.model.recompute import RecomputingDerivatives, activations
 
-KEPT = 512 * 1024**2
+KEPT = 320 * 1024**2
 """Bytes that an evaluation may keep for its backward pass; blocks beyond that are computed again."""
 
 

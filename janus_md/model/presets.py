@@ -30,8 +30,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # A dense peer of MatRIS-10M. An edge costs as much as its message's perceptron, so that one is narrow.
     "10m": {
-        "blocks": 6, "width": 256, "edge_width": 128, "heads": 8, "key_width": 16, "num_radial": 16,
-        "message_hidden": 256, "feature_hidden": 1920, "readout_hidden": 256,
+        "blocks": 6, "width": 192, "edge_width": 96, "heads": 8, "key_width": 16, "num_radial": 16,
+        "message_hidden": 192, "feature_hidden": 3400, "readout_hidden": 256,
         "num_message_experts": 0, "num_feature_experts": 0, "num_shared_experts": 1,
     },
     # The three sizes of arXiv:2604.15821: total and active parameters within 2 %; widths are not published.
