@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from lammps_support.models import random_model
 from lammps_support.runs import assert_agrees, in_ase, janus_pair
 from lammps_support.scenarios import NVE, Results, Scenario, run_scenarios
 from lammps_support.structures import crystal, ethanol, pair_of_clusters, slab, tilted
+
+from janus_md.export import export_model
 
 STRUCTURES = {
     "crystal": Scenario(crystal(), [*NVE, "run 4"]),
@@ -44,3 +47,22 @@ def results(
 def test_chunk(name: str, results: Results, models: Path) -> None:
     found, atoms = results.last(name)
     assert_agrees(found, in_ase(atoms, models / "double.janus.pt"))
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_single_block(plugin: Path, tmp_path: Path, ranks: int) -> None:
+    """Nothing is exchanged, and nothing computed again."""
+    model = tmp_path / "one.janus.pt"
+    export_model(random_model(blocks=1, line_blocks=0), model, precision="double")
+    styles = {"whole": "memory 1", "chunks": "chunk 7"}
+    scenarios = {
+        name: replace(
+            STRUCTURES["crystal"],
+            pair=janus_pair(Path("MODEL"), STRUCTURES["crystal"].order, style=style),
+        )
+        for name, style in styles.items()
+    }
+    results = run_scenarios(scenarios, model, tmp_path, ranks)
+    for name in styles:
+        found, atoms = results.last(name)
+        assert_agrees(found, in_ase(atoms, model))
