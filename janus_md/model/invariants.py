@@ -25,14 +25,8 @@ def angular_invariants(moments: Tensor) -> Tensor:
     sums = moments.transpose(0, 1).reshape(16, atoms * channels)
     squares = sums * sums
     x, y, z = sums[1:4].unbind(0)
-    xy, yz, third, xz, half = sums[4:9].unbind(0)
-    xy, yz, xz, half = (
-        xy / math.sqrt(3.0),
-        yz / math.sqrt(3.0),
-        xz / math.sqrt(3.0),
-        half / math.sqrt(3.0),
-    )
-    third = third / 3.0
+    xy, yz, third, xz, half = (sums[4:9] / math.sqrt(3.0)).unbind(0)
+    third = third / math.sqrt(3.0)
     xx, yy, zz = half - third, -half - third, 2.0 * third
     vqv = x * (xx * x + 2.0 * (xy * y + xz * z)) + y * (yy * y + 2.0 * yz * z) + zz * z * z
     determinant = xx * (yy * zz - yz * yz) - xy * (xy * zz - yz * xz) + xz * (xy * yz - yy * xz)
