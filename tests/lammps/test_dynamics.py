@@ -10,6 +10,7 @@ from pathlib import Path
 import ase
 import numpy as np
 import pytest
+from lammps_support.models import random_model
 from lammps_support.runs import (
     Outcome,
     assert_agrees,
@@ -22,6 +23,7 @@ from lammps_support.runs import (
 )
 from lammps_support.structures import crystal, ethanol, salt, slab
 
+from janus_md.export import export_model
 from janus_md.lammps import write_input
 
 HOT = [
@@ -54,12 +56,15 @@ def test_neighbour_rebuilds_and_migration(ranks: int, models: Path, tmp_path: Pa
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
 @pytest.mark.parametrize("precision", ["single", "double"])
-def test_long_run(ranks: int, precision: str, models: Path, tmp_path: Path) -> None:
+def test_long_run(ranks: int, precision: str, plugin: Path, tmp_path: Path) -> None:
     """Two hundred steps in which atoms cross the box: every fortieth is what ASE finds there."""
     atoms = salt() * (1, 2, 2)
-    model = models / f"{precision}.janus.pt"
+    # Random weights bind no crystal: weak, short and cool enough for no two atoms to meet.
+    weak = random_model()
+    weak.heads["energy"].scale.fill_(0.3)
+    model = tmp_path / "weak.janus.pt"
+    export_model(weak, model, precision=precision)
     drift = "velocity all set 20 10 0 sum yes"
-    # Random weights bind no crystal: short and cool enough for no two atoms to meet.
     cool = ["velocity all create 50 7 loop geom", "timestep 0.001", *HOT[2:]]
     commands = [*cool, drift, "thermo 40", "dump_modify results every 40", "run 200"]
     found = in_lammps(atoms, model, tmp_path, ranks, commands=commands)
