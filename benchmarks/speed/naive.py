@@ -22,7 +22,6 @@ from janus_md.model.atom_attention import AtomAttention
 from janus_md.model.basis import chebyshev, envelope, harmonics
 from janus_md.model.derivatives import species_of
 from janus_md.model.experts import ExpertMLP, RoutedExperts
-from janus_md.model.invariants import angular_invariants
 from janus_md.model.line_attention import LineAttention
 
 
@@ -145,7 +144,7 @@ def _atoms(
     weighted = (messages.view(len(i), heads, -1) * weights.unsqueeze(-1)).flatten(1)
     outer = directions.unsqueeze(-1) * weighted.unsqueeze(1)
     moments = outer.new_zeros(len(atoms), *outer.shape[1:]).index_add(0, i, outer)
-    change = attention.out(angular_invariants(moments * attention.scale))
+    change = attention.out(attention.invariants(moments * attention.scale))
     return change, weighted
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from janus_md.model.config import ModelConfig
 from janus_md.model.experts import ExpertMLP
-from janus_md.model.invariants import angular_invariants
+from janus_md.model.invariants import AngularInvariants
 
 
 class AtomAttention(nn.Module):
@@ -40,6 +40,7 @@ class AtomAttention(nn.Module):
             config.num_shared_experts,
         )
         self.filter = nn.Linear(config.num_lengths, config.width, bias=False)
+        self.invariants = AngularInvariants()
         self.out = nn.Linear(6 * config.width, config.width, bias=False)
         self.register_buffer("scale", torch.ones(()))
 
@@ -87,4 +88,4 @@ class AtomAttention(nn.Module):
         if owners.numel() > 0:
             whole = moments.new_zeros([atoms.shape[0], moments.shape[1], moments.shape[2]])
             moments = whole.index_add(0, owners, moments)
-        return self.out(angular_invariants(moments)), weighted
+        return self.out(self.invariants(moments)), weighted
