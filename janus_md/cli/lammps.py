@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -57,8 +58,12 @@ def run(
     ranks: Annotated[int, typer.Option("-n", "--ranks", help="MPI ranks.")] = 1,
 ) -> None:
     """Run LAMMPS on MPI ranks with the plugin: janus-md lammps run -n 2 -- -in in.file."""
+    from janus_md.errors import UserError
     from janus_md.lammps import run as run_lammps
 
+    for flag, value in pairwise(arguments):
+        if flag in ("-in", "-i") and not Path(value).is_file():
+            raise UserError(f"{value} does not exist: give the name of an input file after {flag}")
     code = run_lammps(arguments, ranks).returncode
     # LAMMPS ends with 1 after saying what is wrong with its input; here that is 2. A crash keeps its code.
     raise typer.Exit(2 if code == 1 else code)

@@ -22,4 +22,7 @@ def sentence(error: Any) -> str:
     words = words.replace(": Value error, ", ": ")
     words = re.sub(r"\. Did you mean (.+)\?$", r" (did you mean \1?)", words)
     command = error.ctx.command_path if error.ctx else "janus-md"
-    return f"{words[:1].lower()}{words[1:]}; see '{command} --help'"
+    advice = f"see '{command} --help'"
+    if command.endswith("lammps run"):
+        advice = f"LAMMPS's own arguments come after --, as in '{command} -n 2 -- -in in.file'"
+    return f"{words[:1].lower()}{words[1:]}; {advice}"

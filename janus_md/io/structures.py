@@ -83,7 +83,9 @@ def check_writable_format(path: str | Path) -> None:
 def _read_with_ase(path: Path) -> Atoms:
     import ase.io
 
-    atoms = ase.io.read(path)
+    # ASE does not tell LAMMPS's data files by name or content.
+    data = path.suffix in (".lmp", ".lammps-data")
+    atoms = ase.io.read(path, format="lammps-data" if data else None)
     if isinstance(atoms, list):
         atoms = atoms[-1]
     if len(atoms) == 0:

@@ -116,7 +116,8 @@ def write_input(
 ) -> Path:
     """Write ``data.lmp`` and ``in.lmp`` into ``folder``: the set-up, then ``commands``. Returns the input file.
 
-    Charge and spin in ``atoms.info`` go into ``pair_style`` where the model uses them and ``style`` does not.
+    Files of these names are replaced. Charge and spin in ``atoms.info`` go into ``pair_style`` where the model uses
+    them and ``style`` does not.
 
     Raises:
         UserError: a model file is missing or damaged, or a model lacks an element of the structure.

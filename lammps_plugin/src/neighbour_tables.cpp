@@ -73,7 +73,7 @@ class Buffer {
   std::snprintf(where, sizeof where, " are %.3g Å apart, on top of each other, near (%.3f, %.3f, %.3f)",
                 std::sqrt(edge.squared), local.positions[i][0], local.positions[i][1], local.positions[i][2]);
   throw UserError(local.name(i) + " and " + local.name(edge.neighbour) + where +
-                  ": remove one of them or check the box");
+                  ": remove one of them or check the box; in a run, shorten the time step");
 }
 
 // Appends the edges of atom i, nearest first.

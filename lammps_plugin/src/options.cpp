@@ -114,7 +114,7 @@ Options parse_options(int narg, char **arg) {
       options.profile = yes(keyword, value);
   }
   if (options.chunk && options.memory)
-    throw UserError("pair_style janus: chunk does not ask for the memory: give chunk or memory, not both");
+    throw UserError("pair_style janus: chunk evaluates in chunks whatever the memory: give chunk or memory, not both");
   return options;
 }
 

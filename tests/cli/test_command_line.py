@@ -169,6 +169,8 @@ def test_init_info_and_no_overwriting(tmp_path: Path, capsys: pytest.CaptureFixt
             ["relax", "si.cif", "-o", "o.cif"],
             ["missing option '--model' / '-m'; see 'janus-md relax"],
         ),
+        (["lammps", "run", "-n", "2", "-in", "in.file"], ["come after --", "-- -in in.file"]),
+        (["lammps", "run", "--", "-in", "in.gone"], ["in.gone does not exist", "after -in"]),
         (["relax", "si.cif", "--modl", "m", "-o", "o.cif"], ["no such option: --modl", "--model"]),
         (["relax", "a.cif", "b.cif", "-m", "m.janus.pt", "-o", "o.cif"], ["unexpected", "b.cif"]),
         (["reelax"], ["no such command 'reelax' (did you mean 'relax'?); see 'janus-md --help'"]),

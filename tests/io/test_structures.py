@@ -13,6 +13,7 @@ from ase.io import read
 from janus_md.errors import UserError
 from janus_md.io.structures import check_writable_format, read_structure, write_structure
 from janus_md.io.trajectories import TrajectoryWriter
+from janus_md.lammps import write_data
 
 
 @pytest.mark.parametrize("name", ["a.cif", "POSCAR", "a.extxyz", "a.vasp", "a.xsf", "a.json"])
@@ -26,6 +27,15 @@ def test_a_crystal_comes_back(name: str, tmp_path: Path) -> None:
     assert (back.symbols == silicon.symbols).all()
     assert back.cell.lengths() == pytest.approx(silicon.cell.lengths(), abs=1e-4)
     assert back.pbc.all()
+
+
+def test_a_data_file_of_lammps_is_read(tmp_path: Path) -> None:
+    """As ``write_input`` writes it: elements follow from the masses."""
+    salt = bulk("NaCl", "rocksalt", a=5.64)
+    write_data(salt, tmp_path / "data.lmp")
+    back = read_structure(tmp_path / "data.lmp")
+    assert sorted(back.symbols) == ["Cl", "Na"]
+    assert back.get_volume() == pytest.approx(salt.get_volume())
 
 
 def test_a_molecule_comes_back_from_pymatgen_json(tmp_path: Path) -> None:
