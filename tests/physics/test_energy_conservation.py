@@ -137,7 +137,7 @@ def test_random_weights_over_two_picoseconds(kind: str, tmp_path: Path) -> None:
         [Hookean(i, tuple(at), k=3.0, rt=0.0) for i, at in enumerate(atoms.positions)]
     )
     atoms.rattle(0.05, seed=1)
-    course = run_nve(metal_model(kind, 2.0), atoms, 300.0, 4_000, tmp_path / "m.janus.pt")
+    course = run_nve(metal_model(kind, 2.0), atoms, 400.0, 4_000, tmp_path / "m.janus.pt")
     of_the_model = atoms.get_forces(apply_constraint=False)
     assert np.sqrt(np.mean(of_the_model**2)) > 0.05
     assert 200.0 < course.temperature < 500.0
