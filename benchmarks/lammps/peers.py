@@ -111,12 +111,12 @@ def package_of(method: str) -> str:
 
 def counterpart_of(method: str) -> tuple[str, str] | None:
     """``matched-mace`` → its kind of model and the method whose parameters it has; None for other methods."""
-    found = [
+    found = (
         (name, method.removeprefix(f"{kind}-"))
         for kind, name in COUNTERPARTS.items()
         if method.startswith(f"{kind}-")
-    ]
-    return found[0] if found else None
+    )
+    return next(found, None)
 
 
 def model_name(figures: Figures, method: str) -> str:

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from janus_md.model.engine import Derivatives, Inputs
 from janus_md.model.matris import MatRISMoE, own_atoms
-from janus_md.ops.recomputed import Function, Kept, Pullback, recomputed
+from janus_md.ops.recomputed import Function, Kept, Recomputing
 
 
 class RecomputingDerivatives:
@@ -95,37 +95,26 @@ class _Step:
 
         kept: keep what the derivative needs instead of computing it again.
         """
-        self._keeps = kept
-        self._kept: Kept | None = None
-        self._function, parameters = _function_of(model, index, first)
-        self._inputs = [*tensors, *parameters]
+        function, parameters = _function_of(model, index, first)
         # The first atoms' features do not depend on the geometry; parameters have no part in forces.
         wanted = [tensor.is_floating_point() for tensor in tensors] + [False] * len(parameters)
         wanted[0] = index > 0
-        self._wanted = tuple(wanted)
+        kind = Kept if kept else Recomputing
+        self._taken = kind(function, tuple(wanted), [*tensors, *parameters])
         self._tensors = len(tensors)
         self.atoms = 0
         """Of the bucket, known once it has run."""
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """New atoms [n, C] and edges [n, K, D]."""
-        if self._keeps:
-            self._kept = Kept(self._function, self._wanted, self._inputs)
-            atoms, edges = self._kept.results
-        else:
-            atoms, edges = recomputed(self._function, *self._inputs)
+        atoms, edges = self._taken.forward()
         assert atoms is not None and edges is not None
         self.atoms = len(atoms)
         return atoms, edges
 
     def backward(self, atoms: Tensor, edges: Tensor | None) -> list[Tensor | None]:
         """Gradients of the results → of the tensors; None for zero."""
-        if self._kept is None:
-            pullback = Pullback(self._function, self._wanted)
-            found = iter(recomputed(pullback, *self._inputs, atoms, edges))
-        else:
-            found = iter(self._kept.pull_back((atoms, edges)))
-        return [next(found) if wanted else None for wanted in self._wanted[: self._tensors]]
+        return self._taken.pull_back((atoms, edges))[: self._tensors]
 
 
 def _backwards(taken: list[list[_Step]], atoms: Tensor | None) -> list[Tensor | None]:

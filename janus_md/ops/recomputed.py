@@ -40,46 +40,73 @@ class Pullback:
     def __call__(self, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
         """tensors: the inputs of f, then a gradient (or None, for zero) of each of its results."""
         size = len(self.wanted)
-        return Kept(self.function, self.wanted, tensors[:size]).pull_back(tensors[size:])
+        kept = Kept(self.function, self.wanted, tensors[:size])
+        kept.forward()
+        found = zip(kept.pull_back(tensors[size:]), self.wanted, strict=True)
+        return tuple(gradient for gradient, wanted in found if wanted)
 
 
 class Kept:
-    """A function's results and all that their derivative by the inputs needs.
-
-    Attributes:
-        results: of the function; where gradients are enabled their graph goes on into that of the inputs.
-    """
+    """A function of tensors that goes forward and back once, and keeps in between all that its derivative needs."""
 
     def __init__(
         self, function: Function, wanted: tuple[bool, ...], inputs: Sequence[Tensor | None]
     ) -> None:
         """wanted: which inputs' gradients will be asked for."""
+        self._function = function
         self._differentiable = torch.is_grad_enabled()
-        leaves = [
+        self._inputs = [
             _leaf(tensor, want, self._differentiable)
             for tensor, want in zip(inputs, wanted, strict=True)
         ]
-        with torch.enable_grad():
-            self.results = function(*leaves)
-        self._wanted = [x for x, want in zip(leaves, wanted, strict=True) if want and x is not None]
-        self._count = sum(wanted)
+        self._wanted = [x if want else None for x, want in zip(self._inputs, wanted, strict=True)]
+        self._results: Sequence[Tensor | None] = []
 
-    def pull_back(self, given: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
-        """A gradient of each result (or None, for zero) → of each wanted input."""
+    def forward(self) -> Sequence[Tensor | None]:
+        """The results; where gradients are enabled their graph goes on into that of the inputs."""
+        with torch.enable_grad():
+            self._results = self._function(*self._inputs)
+        return self._results
+
+    def pull_back(self, given: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """A gradient of each result → of each input. None is zero; so are those of inputs that are not wanted."""
         pairs = [
             (result, gradient)
-            for result, gradient in zip(self.results, given, strict=True)
+            for result, gradient in zip(self._results, given, strict=True)
             if gradient is not None and result is not None and result.requires_grad
         ]
+        self._results = []
         if not pairs:
-            return (None,) * self._count
-        return torch.autograd.grad(
-            [result for result, _ in pairs],
-            self._wanted,
-            [gradient for _, gradient in pairs],
-            create_graph=self._differentiable,
-            allow_unused=True,
+            return [None] * len(self._wanted)
+        found = iter(
+            torch.autograd.grad(
+                [result for result, _ in pairs],
+                [x for x in self._wanted if x is not None],
+                [gradient for _, gradient in pairs],
+                create_graph=self._differentiable,
+                allow_unused=True,
+            )
         )
+        return [None if x is None else next(found) for x in self._wanted]
+
+
+class Recomputing:
+    """The same, but it keeps the inputs only."""
+
+    def __init__(
+        self, function: Function, wanted: tuple[bool, ...], inputs: Sequence[Tensor | None]
+    ) -> None:
+        """wanted: which inputs' gradients will be asked for."""
+        self._pullback, self._inputs = Pullback(function, wanted), inputs
+
+    def forward(self) -> Sequence[Tensor | None]:
+        """The results."""
+        return recomputed(self._pullback.function, *self._inputs)
+
+    def pull_back(self, given: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """A gradient of each result → of each input. None is zero; so are those of inputs that are not wanted."""
+        found = iter(recomputed(self._pullback, *self._inputs, *given))
+        return [next(found) if wanted else None for wanted in self._pullback.wanted]
 
 
 class _Recomputed(torch.autograd.Function):

@@ -76,6 +76,8 @@ class Sweep {
       chunks_.push_back(chunk_of(problem.tables, bucket, first, place, model_.device()));
       first += chunks_.back().size;
     }
+    gradients_.resize(chunks_.size());
+    by_edges_.resize(chunks_.size());
     // Blocks that are kept: those before the last, which the backward pass lets go of first.
     kept_.assign(last_ + 1, std::vector<bool>(chunks_.size(), false));
     for (int64_t index = last_ - 1; index >= 0; --index)
@@ -98,10 +100,8 @@ class Sweep {
   void forward() {
     const Profile::Section section(problem_.profile, Profile::forward);
     const torch::NoGradGuard plain;
-    torch::Tensor features = model_.embed(problem_.tables.species.to(model_.device()), problem_.state);
-    for (int64_t index = 0; index <= last_; ++index) {
-      atoms_[index] = index == 0 ? features : problem_.halo.forward(features);
-      if (index == last_) return;
+    atoms_[0] = model_.embed(problem_.tables.species.to(model_.device()), problem_.state);
+    for (int64_t index = 0; index < last_; ++index) {
       std::vector<torch::Tensor> updated;
       for (size_t c = 0; c < chunks_.size(); ++c) {
         auto done = run(index, c, kept_[index][c]);
@@ -109,7 +109,7 @@ class Sweep {
         edges_[index + 1].push_back(done.edges.detach());
         runs_[index].push_back(kept_[index][c] ? std::move(done) : Run());
       }
-      features = torch::cat(updated);
+      atoms_[index + 1] = problem_.halo.forward(torch::cat(updated));
     }
   }
 
@@ -168,8 +168,6 @@ class Sweep {
 
   void begin_gradients(int64_t index) {
     if (index > 0) all_ = torch::zeros_like(atoms_[index]);
-    gradients_.resize(chunks_.size());
-    by_edges_.resize(chunks_.size());
   }
 
   // `found`: by the inputs of a run. Lets go of the chunk's features.

@@ -18,7 +18,7 @@ from janus_md.model import MatRISMoE
 from janus_md.model.engine import Derivatives, Inputs
 from janus_md.model.matris import own_atoms
 from janus_md.model.recompute import by_vectors, plus
-from janus_md.ops.recomputed import Function, Pullback, recomputed
+from janus_md.ops.recomputed import Kept, Recomputing
 from janus_training.parallel.experts import Transfers, Turn
 from janus_training.parallel.sharding import BlockWeights, Restorer
 
@@ -76,7 +76,7 @@ class BlockwiseDerivatives:
         shared = [tensor for bucket in context for tensor in bucket]
         started = [everyone, *edges, *shared]
         sizes = [len(bucket) for bucket in context]
-        steps: list[_Kept | _Recomputed] = []
+        steps: list[Kept | Recomputing] = []
         halos: list[tuple[Tensor, Tensor]] = []
         for index in range(model.num_blocks):
             step = self._step(index, [everyone, *edges, *shared], sizes)
@@ -93,7 +93,7 @@ class BlockwiseDerivatives:
             count = len(own)
             rows = model.finish(own, inputs.species[:count], inputs.graph[:count], inputs.task)
             (back,) = torch.autograd.grad(rows.sum(), own, create_graph=training)
-        found = _backwards(steps, halos, back, len(edges))
+        found = _backwards(steps, halos, back, len(edges), len(started))
         return Derivatives(rows, own, by_vectors(started, found, inputs.vectors))
 
     def _order(self, training: bool) -> list[int]:
@@ -103,7 +103,7 @@ class BlockwiseDerivatives:
         rounds = [again, again[::-1]] if training else []
         return [*blocks, *again[::-1], *(index for chosen in rounds for index in chosen)]
 
-    def _step(self, index: int, tensors: list[Tensor], sizes: list[int]) -> _Kept | _Recomputed:
+    def _step(self, index: int, tensors: list[Tensor], sizes: list[int]) -> Kept | Recomputing:
         policy, held = self.policies[index], self._weights[index].held
         if policy.regather:
             restore = partial(self._restorer.restore, index)
@@ -114,67 +114,10 @@ class BlockwiseDerivatives:
         block, turn = self._model.blocks[index], self._weights[index].turn
         function = partial(_block, block, turn, restore, list(held), sizes)
         # The first atoms' features do not depend on the geometry; parameters have no part in forces.
-        wanted = [tensor.is_floating_point() for tensor in tensors]
+        wanted = [tensor.is_floating_point() for tensor in tensors] + [False] * len(held)
         wanted[0] = index > 0
-        kind = _Recomputed if policy.recompute else _Kept
-        return kind(function, tensors, list(held.values()), wanted)
-
-
-class _Step:
-    """One block, as a function of tensors and of parameters, and which of the tensors' gradients are wanted."""
-
-    def __init__(
-        self,
-        function: Function,
-        tensors: list[Tensor],
-        parameters: list[Tensor],
-        wanted: list[bool],
-    ) -> None:
-        self._function, self._parameters = function, parameters
-        self._tensors, self._wanted = tensors, wanted
-
-
-class _Recomputed(_Step):
-    """One that keeps its inputs only."""
-
-    def forward(self) -> list[Tensor]:
-        """New atoms and edges."""
-        return list(recomputed(self._function, *self._tensors, *self._parameters))  # type: ignore[arg-type]
-
-    def backward(self, gradients: list[Tensor | None]) -> list[Tensor | None]:
-        """Gradients of the results → of the tensors; None for zero."""
-        pullback = Pullback(self._function, (*self._wanted, *[False] * len(self._parameters)))
-        found = iter(recomputed(pullback, *self._tensors, *self._parameters, *gradients))
-        return [next(found) if wanted else None for wanted in self._wanted]
-
-
-class _Kept(_Step):
-    """One that keeps everything its derivatives need."""
-
-    def forward(self) -> list[Tensor]:
-        """New atoms and edges."""
-        with torch.enable_grad():
-            # Aliases: one tensor may be made from another, and partial derivatives are wanted.
-            self._tensors = [tensor.view_as(tensor) for tensor in self._tensors]
-            found = self._function(*self._tensors, *self._parameters)
-        self._results = [result for result in found if result is not None]
-        return list(self._results)
-
-    def backward(self, gradients: list[Tensor | None]) -> list[Tensor | None]:
-        """Gradients of the results → of the tensors; None for zero."""
-        chosen = [w and t.requires_grad for w, t in zip(self._wanted, self._tensors, strict=True)]
-        pairs = [(r, g) for r, g in zip(self._results, gradients, strict=True) if g is not None]
-        found = iter(
-            torch.autograd.grad(
-                [result for result, _ in pairs],
-                [t for t, wanted in zip(self._tensors, chosen, strict=True) if wanted],
-                [gradient for _, gradient in pairs],
-                create_graph=torch.is_grad_enabled(),
-                allow_unused=True,
-            )
-        )
-        self._results = []
-        return [next(found) if wanted else None for wanted in chosen]
+        kind = Recomputing if policy.recompute else Kept
+        return kind(function, tuple(wanted), [*tensors, *held.values()])
 
 
 def _block(
@@ -210,21 +153,22 @@ def _as_they_are(held: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _backwards(
-    steps: list[_Kept | _Recomputed],
+    steps: list[Kept | Recomputing],
     halos: list[tuple[Tensor, Tensor]],
     atoms: Tensor | None,
     buckets: int,
+    count: int,
 ) -> list[Tensor | None]:
-    """Gradient of the final features → of what the blocks started from: atoms, edges, contexts.
+    """Gradient of the final features → of what the blocks started from: atoms, edges, contexts, ``count`` in all.
 
     Takes the steps off the list, so that an evaluation lets go of a block's features once they are done with.
     """
     edges: list[Tensor | None] = [None] * buckets
     shared: list[Tensor | None] = []
     while steps:
-        found = steps.pop().backward([atoms, *edges])
+        found = steps.pop().pull_back([atoms, *edges])
         atoms, edges = found[0], found[1 : 1 + buckets]
-        more = found[1 + buckets :]
+        more = found[1 + buckets : count]
         shared = [plus(a, b) for a, b in zip(shared or [None] * len(more), more, strict=True)]
         if halos and steps:
             own, everyone = halos.pop()
