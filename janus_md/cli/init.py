@@ -36,4 +36,6 @@ def init(
     torch.manual_seed(seed)
     model = MatRISMoE(config)
     export_model(model, output, precision=precision.value, overwrite=force)
-    typer.echo(f"{output}: {preset} with random weights (seed {seed})")
+    typer.echo(
+        f"{output}: {preset} with random weights (seed {seed}), {len(config.elements)} elements"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from janus_md.errors import UserError
+from janus_md.errors import UserError, nearest
 
 
 def refuse_existing(path: Path, force: bool) -> None:
@@ -30,5 +30,7 @@ def element_symbols(values: list[str] | None) -> list[str] | None:
     symbols = [symbol for value in values for symbol in value.replace(",", " ").split()]
     for symbol in symbols:
         if symbol not in atomic_numbers or symbol == "X":
-            raise UserError(f"'{symbol}' is no chemical element: write symbols such as Si or O")
+            raise UserError(
+                f"'{symbol}' is no chemical element{nearest(symbol, atomic_numbers)}: write symbols such as Si or O"
+            )
     return symbols

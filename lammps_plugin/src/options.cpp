@@ -47,11 +47,11 @@ std::string hint(const std::string &word) {
   return " (known: " + known + ")";
 }
 
-double number(const std::string &keyword, const std::string &text) {
+double number(const std::string &keyword, const std::string &text, const std::string &unit) {
   char *end = nullptr;
   const double value = std::strtod(text.c_str(), &end);
   if (text.empty() || *end != '\0' || !std::isfinite(value))
-    throw UserError("pair_style janus: " + keyword + " '" + text + "' is not a number");
+    throw UserError("pair_style janus: " + keyword + " '" + text + "' is not a number: give " + unit);
   return value;
 }
 
@@ -64,7 +64,7 @@ int chunk(const std::string &text) {
 }
 
 double gigabytes(const std::string &keyword, const std::string &text) {
-  const double value = number(keyword, text);
+  const double value = number(keyword, text, "GB");
   if (value < 0.0) throw UserError("pair_style janus: " + keyword + " '" + text + "' must not be negative: give GB");
   return value;
 }
@@ -103,9 +103,9 @@ Options parse_options(int narg, char **arg) {
     else if (keyword == "task")
       options.task = value;
     else if (keyword == "charge")
-      options.charge = number(keyword, value);
+      options.charge = number(keyword, value, "elementary charges");
     else if (keyword == "spin")
-      options.spin = number(keyword, value);
+      options.spin = number(keyword, value, "the multiplicity 2S + 1");
     else if (keyword == "chunk")
       options.chunk = chunk(value);
     else if (keyword == "memory")

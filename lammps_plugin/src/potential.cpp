@@ -19,7 +19,8 @@ void Potential::map_types(const std::vector<std::string> &symbols) {
     species_of_type_.push_back(symbol == "NULL" ? -1 : manifest().species(symbol));
     if (symbol != "NULL" && species_of_type_.back() < 0)
       throw UserError(path_ + " does not know the element " + symbol + " of atom type " +
-                      std::to_string(species_of_type_.size() - 1) + ": it was made for " + join(manifest().elements));
+                      std::to_string(species_of_type_.size() - 1) + ": it was made for " + join(manifest().elements) +
+                      "; name one of these in pair_coeff, or export the model with " + symbol);
   }
   if (std::all_of(symbols.begin(), symbols.end(), [](const std::string &symbol) { return symbol == "NULL"; }))
     throw UserError("pair_coeff for " + path_ + " leaves every atom type to others: name an element");
@@ -34,7 +35,7 @@ void Potential::check_options() const {
   if (!options_.task && tasks.size() > 1)
     throw UserError(path_ + " holds the tasks " + join(tasks) + ": choose one with 'pair_style janus task NAME'");
   if (options_.task && std::find(tasks.begin(), tasks.end(), *options_.task) == tasks.end())
-    throw UserError(path_ + " has no task '" + *options_.task + "' (known: " + join(tasks) + ")");
+    throw UserError(path_ + " has no task '" + *options_.task + "' (known: " + join(tasks) + "): give one of these after 'task'");
 }
 
 SystemState Potential::state(const int *types, int num_owned, MPI_Comm world) const {

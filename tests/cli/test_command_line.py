@@ -149,6 +149,7 @@ def test_init_info_and_no_overwriting(tmp_path: Path, capsys: pytest.CaptureFixt
             ["tinny", "did you mean 'tiny'", "give the name"],
         ),
         (["init", "tiny", "-o", "new.janus.pt", "--elements", "Qq"], ["Qq"]),
+        (["init", "tiny", "-o", "new.janus.pt", "--elements", "si"], ["did you mean 'Si'?"]),
         (["init", "tiny", "-o", "no/such/m.janus.pt"], ["no/such"]),
         (["info", "missing.extxyz"], ["missing.extxyz", "does not exist"]),
         (["export", "missing", "-o", "new.janus.pt"], ["missing", "does not exist"]),

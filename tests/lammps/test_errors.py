@@ -123,7 +123,8 @@ def test_manifest(name: str, models: Path, tmp_path: Path) -> None:
 SYMBOLS = {
     "unknown element": (
         ["H", "O", "Fe"],
-        "does not know the element Fe of atom type 3: it was made for H O Na",
+        "does not know the element Fe of atom type 3: it was made for H O Na; "
+        "name one of these in pair_coeff, or export the model with Fe",
     ),
     "too few": (["H", "O"], "names 2 symbols after"),
     "too many": (["H", "O", "Si", "Si"], "names 4 symbols after"),
@@ -151,6 +152,7 @@ STYLES = {
     ),
     "chunk": ("chunk 0", "chunk '0' is not a number of atoms: give 1 or more"),
     "chunk of words": ("chunk 12k", "chunk '12k' is not a number of atoms"),
+    "memory of words": ("memory 2GB", "memory '2GB' is not a number: give GB"),
     "memory": ("memory -1", "memory '-1' must not be negative: give GB"),
     "chunk and memory": ("chunk 9 memory 1", "give chunk or memory, not both"),
     "profile": ("profile on", "profile 'on' is unknown: give yes or no"),
@@ -158,8 +160,8 @@ STYLES = {
     "value missing": ("device", "device needs a value"),
     "device": ("device tpu", "device 'tpu' is unknown"),
     "precision": ("precision half", "precision 'half' is unknown"),
-    "task": ("task omat", "has no task 'omat' (known: default)"),
-    "number": ("charge one", "charge 'one' is not a number"),
+    "task": ("task omat", "has no task 'omat' (known: default): give one of these after 'task'"),
+    "number": ("charge one", "charge 'one' is not a number: give elementary charges"),
     "charge": ("charge 1", "does not use one: leave it out"),
     "spin": ("spin 1", "does not use one: leave it out"),
 }
