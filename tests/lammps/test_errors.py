@@ -123,7 +123,7 @@ def test_manifest(name: str, models: Path, tmp_path: Path) -> None:
 SYMBOLS = {
     "unknown element": (
         ["H", "O", "Fe"],
-        "does not know the element Fe of atom type 3: it was made for H O Na; "
+        "does not know the element Fe of atom type 3: it was made for H O Na Si Cl; "
         "name one of these in pair_coeff, or export the model with Fe",
     ),
     "too few": (["H", "O"], "names 2 symbols after"),
