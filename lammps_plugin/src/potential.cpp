@@ -35,7 +35,8 @@ void Potential::check_options() const {
   if (!options_.task && tasks.size() > 1)
     throw UserError(path_ + " holds the tasks " + join(tasks) + ": choose one with 'pair_style janus task NAME'");
   if (options_.task && std::find(tasks.begin(), tasks.end(), *options_.task) == tasks.end())
-    throw UserError(path_ + " has no task '" + *options_.task + "' (known: " + join(tasks) + "): give one of these after 'task'");
+    throw UserError(path_ + " has no task '" + *options_.task + "' (known: " + join(tasks) +
+                    "): give one of these after 'task'");
 }
 
 SystemState Potential::state(const int *types, int num_owned, MPI_Comm world) const {
