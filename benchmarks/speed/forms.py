@@ -16,13 +16,15 @@ from pathlib import Path
 from measure import measured
 from structures import SYSTEMS
 
+from janus_md.model.presets import PRESETS
+
 HERE = Path(__file__).resolve().parent
 FORMS = {"train": ("naive", "plain", "compiled", "recomputing"), "evaluate": ("naive", "plain")}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", default="small")
+    parser.add_argument("--preset", choices=PRESETS, default="small")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=["salt-64", "silicon-64"])
     parser.add_argument(
         "--forms", nargs="+", choices=FORMS["train"], default=["naive", "plain", "compiled"]
