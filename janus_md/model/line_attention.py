@@ -1,4 +1,4 @@
-"""Edges attend to edges of the same centre: the line graph, as dense products over [heads, atoms, L, L]."""
+"""Edges attend to edges of the same centre: the line graph."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from janus_md.model.config import ModelConfig
+from janus_md.ops import line_attention
 
 
 class LineAttention(nn.Module):
@@ -21,7 +22,6 @@ class LineAttention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads = config.heads
         self.key_width = config.key_width
         queries = config.heads * config.key_width
         width = config.edge_width
@@ -45,22 +45,8 @@ class LineAttention(nn.Module):
         Returns:
             Update of the edges, [n, L, D].
         """
-        atoms, slots = edges.shape[0], edges.shape[1]
         q, k, v = torch.split(self.project(self.norm(edges)), self.split, dim=-1)
+        q = q * (1.0 / math.sqrt(self.key_width))
         v = v * self.filter(radial)
-        q = self._by_head(q) * (1.0 / math.sqrt(self.key_width))
-        k = self._by_head(k)
-        series = torch.matmul(self.angular, angles.flatten(1))
-        series = series.view(2 * self.heads, atoms, slots, slots)
-        bias, factor = torch.split(series, self.heads)
-        logits = torch.matmul(q, k.transpose(-1, -2)) + bias
-        keys = envelope[None, :, None, :]
-        weights = torch.sigmoid(logits) * keys
-        summed = torch.matmul(weights * factor, self._by_head(v))
-        summed = summed.permute(1, 2, 0, 3).reshape(atoms, slots, edges.shape[2])
+        summed = line_attention(q, k, v, angles, envelope, self.angular)
         return self.out(summed) * (self.scale * envelope.unsqueeze(-1))
-
-    def _by_head(self, x: Tensor) -> Tensor:
-        """[n, L, H·d] → [H, n, L, d]."""
-        width = x.shape[2] // self.heads
-        return x.view(x.shape[0], x.shape[1], self.heads, width).permute(2, 0, 1, 3)

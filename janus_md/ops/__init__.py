@@ -1,4 +1,4 @@
-"""Operators with derivatives of their own: expert products; and the perceptrons that experts merge to."""
+"""Expert products and line attention, with derivatives of their own; the perceptrons that experts merge to."""
 
 from janus_md.ops.expert_products import (
     expert_contract,
@@ -7,5 +7,15 @@ from janus_md.ops.expert_products import (
     routed_mlp,
 )
 from janus_md.ops.group_mlp import group_mlp
+from janus_md.ops.line_attention import fused_line_attention, line_attention, plain_line_attention
 
-__all__ = ["expert_contract", "expert_expand", "expert_outer", "group_mlp", "routed_mlp"]
+__all__ = [
+    "expert_contract",
+    "expert_expand",
+    "expert_outer",
+    "fused_line_attention",
+    "group_mlp",
+    "line_attention",
+    "plain_line_attention",
+    "routed_mlp",
+]

@@ -1,0 +1,196 @@
+"""Line attention: its products, and the kernels beside them, on a GPU or by Triton's interpreter on a CPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+
+from janus_md.graph import batch_graphs, build_graph
+from janus_md.model import MatRISMoE, line_attention, predict, preset
+from janus_md.ops import fused_line_attention, plain_line_attention
+from janus_md.ops.line_attention import line_attention_gradients, line_attention_second_gradients
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SHAPES = {
+    "one edge": (1, 1, 1, 2, 2, 2),
+    "odd widths": (3, 5, 2, 4, 3, 6),
+    "two rows of pairs": (2, 18, 2, 4, 5, 3),
+}
+"""Atoms, L, heads, widths of a key and a value, polynomials."""
+
+
+needs_triton = pytest.mark.skipif(
+    find_spec("triton") is None, reason="the kernels are written in Triton, which is not installed"
+)
+
+
+def arguments(shape: tuple[int, ...]) -> list[Tensor]:
+    atoms, slots, heads, keys, values, polynomials = shape
+    torch.manual_seed(0)
+    drawn = [
+        torch.randn(atoms, slots, heads * keys),
+        torch.randn(atoms, slots, heads * keys),
+        torch.randn(atoms, slots, heads * values),
+        torch.randn(polynomials, atoms, slots, slots),
+        torch.rand(atoms, slots),
+        torch.randn(2 * heads, polynomials),
+    ]
+    return [x.to(DEVICE, torch.float64).requires_grad_() for x in drawn]
+
+
+def all_orders(function, given: list[Tensor]) -> list[Tensor]:
+    """The result, its gradients, and gradients of those, for fixed directions."""
+    result = function(*given)
+    torch.manual_seed(1)
+    g = torch.randn_like(result).requires_grad_()
+    first = torch.autograd.grad(result, given, g, create_graph=True)
+    second = torch.autograd.grad(first, [g, *given], [torch.randn_like(x) for x in first])
+    return [x.detach() for x in (result, *first, *second)]
+
+
+def test_is_the_sum_over_pairs() -> None:
+    """Written out with loops."""
+    q, k, v, angles, envelope, angular = arguments((2, 3, 2, 4, 3, 5))
+    found = plain_line_attention(q, k, v, angles, envelope, angular)
+    for atom in range(2):
+        for head in range(2):
+            keys, values = slice(4 * head, 4 * head + 4), slice(3 * head, 3 * head + 3)
+            for p in range(3):
+                total = torch.zeros(3, dtype=torch.float64, device=DEVICE)
+                for other in range(3):
+                    t = angles[:, atom, p, other]
+                    logit = q[atom, p, keys] @ k[atom, other, keys] + angular[head] @ t
+                    weight = torch.sigmoid(logit) * (angular[2 + head] @ t) * envelope[atom, other]
+                    total = total + weight * v[atom, other, values]
+                torch.testing.assert_close(found[atom, p, values], total)
+
+
+def test_derivatives_of_the_products() -> None:
+    given = arguments((2, 3, 1, 2, 2, 3))
+    assert gradcheck(plain_line_attention, given)
+    assert gradgradcheck(plain_line_attention, given)
+
+
+@needs_triton
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_kernels_agree_with_the_products(shape: tuple[int, ...]) -> None:
+    """Results and first and second derivatives by everything, to rounding."""
+    given = arguments(shape)
+    expected = all_orders(plain_line_attention, given)
+    for mine, theirs in zip(all_orders(fused_line_attention, given), expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+@needs_triton
+def test_derivatives_of_the_kernels() -> None:
+    given = arguments((1, 2, 1, 2, 1, 2))
+    assert gradcheck(fused_line_attention, given, fast_mode=True)
+    assert gradgradcheck(fused_line_attention, given, fast_mode=True)
+
+
+@needs_triton
+def test_rows_that_lie_apart_in_memory() -> None:
+    """Queries, keys and values are slices of one projection."""
+    q, k, v, *others = arguments((2, 3, 2, 4, 3, 5))
+    together = torch.cat([q, k, v], dim=-1).detach()
+    slices = torch.split(together, [8, 8, 6], dim=-1)
+    torch.testing.assert_close(
+        fused_line_attention(*slices, *others), plain_line_attention(q, k, v, *others)
+    )
+
+
+@needs_triton
+def test_no_atoms() -> None:
+    given = arguments((0, 3, 2, 4, 3, 5))
+    found = all_orders(fused_line_attention, given)
+    assert [x.shape for x in found] == [x.shape for x in all_orders(plain_line_attention, given)]
+    assert not found[6].any()
+
+
+@needs_triton
+def test_registration() -> None:
+    """Schema, fake shapes and dispatch, as torch.library itself checks them."""
+    given = [x.detach() for x in arguments((2, 3, 1, 2, 2, 2))]
+    g = torch.randn_like(given[2])
+    torch.library.opcheck(fused_line_attention, tuple(given))
+    torch.library.opcheck(line_attention_gradients, (g, *given))
+    torch.library.opcheck(line_attention_second_gradients, ([g, *given], given))
+
+
+@needs_triton
+@pytest.mark.slow
+def test_a_model_trains_alike_with_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Energies, forces and the gradient of a loss of forces by every parameter."""
+    from ase.build import bulk
+
+    silicon = bulk("Si", cubic=True)
+    silicon.rattle(0.1, seed=0)
+    torch.manual_seed(0)
+    dense = {"num_message_experts": 0, "num_feature_experts": 0, "line_cutoff": 2.9}
+    model = MatRISMoE(preset("tiny", elements=["Si"], **dense)).double().to(DEVICE)
+    graph = build_graph(silicon, model.config.cutoff, model.config.line_cutoff)
+    batch = batch_graphs([graph]).to(DEVICE)
+
+    def step() -> list[Tensor]:
+        model.zero_grad()
+        found = predict(model, batch, training=True)
+        (found.energy.sum() + found.forces.square().sum()).backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        return [found.energy.detach(), found.forces.detach(), *gradients]
+
+    expected = step()
+    calls = []
+
+    def fused(*given: Tensor) -> Tensor:
+        calls.append(given[0].shape)
+        return fused_line_attention(*given)
+
+    monkeypatch.setattr(line_attention, "line_attention", fused)
+    for mine, theirs in zip(step(), expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-10)
+    assert len(calls) == model.config.num_line_blocks
+
+
+COMPILE = """
+import sys
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from janus_md.ops import line_attention_triton as kernels
+
+constants = {"H": 4, "A": 8, "D": 8, "C": 16, "LP": 32, "DP": 16, "CP": 16, "AP": 16}
+for kernel in (kernels._forward, kernels._gradients, kernels._second_gradients):
+    names = kernel.arg_names
+    chosen = {name: value for name, value in constants.items() if name in names}
+    kinds = {name: "*fp32" if name.endswith("_ptr") else "i32" for name in names}
+    source = ASTSource(
+        kernel,
+        kinds | dict.fromkeys(chosen, "constexpr"),
+        constexprs={(names.index(name),): value for name, value in chosen.items()},
+        attrs={},
+    )
+    target = GPUTarget("cuda", int(sys.argv[1]), 32)
+    print(len(triton.compile(source, target=target).asm["cubin"]))
+"""
+
+
+@needs_triton
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", [80, 90])
+def test_kernels_compile_for_a_gpu(architecture: int) -> None:
+    """To machine code, by the compiler that Triton brings, for which no GPU has to be there."""
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE, str(architecture)],
+        env=os.environ | {"TRITON_INTERPRET": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(int(size) > 1000 for size in done.stdout.split()) and len(done.stdout.split()) == 3
