@@ -9,13 +9,17 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from ase.build import bulk
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 from janus_md.graph import batch_graphs, build_graph
+from janus_md.graph.batch import keep_together
 from janus_md.model import MatRISMoE, line_attention, predict, preset
+from janus_md.model.engine import Engine
 from janus_md.ops import fused_line_attention, plain_line_attention
 from janus_md.ops.line_attention import line_attention_gradients, line_attention_second_gradients
+from janus_training.staged import Sizes, StagedDerivatives
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SHAPES = {
@@ -126,21 +130,22 @@ def test_registration() -> None:
 
 @needs_triton
 @pytest.mark.slow
-def test_a_model_trains_alike_with_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Energies, forces and the gradient of a loss of forces by every parameter."""
-    from ase.build import bulk
-
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_model_trains_alike_with_the_kernels(
+    traced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Energies, forces and the gradient of a loss of forces by every parameter; traced for ``train.compile``, too."""
     silicon = bulk("Si", cubic=True)
     silicon.rattle(0.1, seed=0)
     torch.manual_seed(0)
     dense = {"num_message_experts": 0, "num_feature_experts": 0, "line_cutoff": 2.9}
     model = MatRISMoE(preset("tiny", elements=["Si"], **dense)).double().to(DEVICE)
     graph = build_graph(silicon, model.config.cutoff, model.config.line_cutoff)
-    batch = batch_graphs([graph]).to(DEVICE)
+    batch = batch_graphs([graph, graph], layout=keep_together).to(DEVICE)
 
-    def step() -> list[Tensor]:
+    def step(engine: Engine | None = None) -> list[Tensor]:
         model.zero_grad()
-        found = predict(model, batch, training=True)
+        found = predict(model, batch, training=True, engine=engine)
         (found.energy.sum() + found.forces.square().sum()).backward()
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         return [found.energy.detach(), found.forces.detach(), *gradients]
@@ -153,7 +158,9 @@ def test_a_model_trains_alike_with_the_kernels(monkeypatch: pytest.MonkeyPatch) 
         return fused_line_attention(*given)
 
     monkeypatch.setattr(line_attention, "line_attention", fused)
-    for mine, theirs in zip(step(), expected, strict=True):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    engine = StagedDerivatives(model, Sizes.of(batch)) if traced else None
+    for mine, theirs in zip(step(engine), expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-10)
     assert len(calls) == model.config.num_line_blocks
 
