@@ -108,7 +108,7 @@ def _line(
     angles: Tensor,
 ) -> Tensor:
     p, q = graph.first, graph.second
-    heads = line.heads
+    heads = line.angular.shape[0] // 2
     query, key, value = torch.split(line.project(line.norm(edges)), line.split, dim=-1)
     value = value * line.filter(radial)
     series = angles @ line.angular.t()
