@@ -44,6 +44,25 @@ def _store(base, values, rows, columns, count, width, stride):
 
 
 @triton.jit
+def _sigmoid(x):
+    return 1.0 / (1.0 + tl.exp(-x))
+
+
+@triton.jit
+def _weight_and_factor(
+    q, k, angles_ptr, a_ptr, i, h, rows, others, atoms, L, H: tl.constexpr, A: tl.constexpr
+):
+    """σ(q·k + b(θ)) and f(θ) of some pairs."""
+    logits = _product(q, tl.trans(k))
+    factor = tl.zeros_like(logits)
+    for degree in range(A):
+        t = _load(angles_ptr + (degree * atoms + i) * L * L, rows, others, L, L, L)
+        logits += tl.load(a_ptr + h * A + degree) * t
+        factor += tl.load(a_ptr + (H + h) * A + degree) * t
+    return _sigmoid(logits), factor
+
+
+@triton.jit
 def _forward(
     q_ptr, k_ptr, v_ptr, angles_ptr, e_ptr, a_ptr, out_ptr, atoms, L,
     H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
@@ -58,20 +77,9 @@ def _forward(
         for first in range(0, L, ROWS):
             rows = first + tl.arange(0, ROWS)
             q = _load(q_ptr + i * L * H * D + h * D, rows, keys, L, D, H * D)
-            s = _product(q, tl.trans(k))
-            f = tl.zeros_like(s)
-            for degree in range(A):
-                t = _load(angles_ptr + (degree * atoms + i) * L * L, rows, others, L, L, L)
-                s += tl.load(a_ptr + h * A + degree) * t
-                f += tl.load(a_ptr + (H + h) * A + degree) * t
-            w = _sigmoid(s) * f * e[None, :]
-            out = _product(w, v)
+            s, f = _weight_and_factor(q, k, angles_ptr, a_ptr, i, h, rows, others, atoms, L, H, A)
+            out = _product(s * f * e[None, :], v)
             _store(out_ptr + i * L * H * C + h * C, out, rows, values, L, C, H * C)
-
-
-@triton.jit
-def _sigmoid(x):
-    return 1.0 / (1.0 + tl.exp(-x))
 
 
 @triton.jit
@@ -96,13 +104,7 @@ def _gradients(
             rows = first + tl.arange(0, ROWS)
             q = _load(q_ptr + i * L * H * D + h * D, rows, keys, L, D, H * D)
             g = _load(g_ptr + i * L * H * C + h * C, rows, values, L, C, H * C)
-            s = _product(q, tl.trans(k))
-            f = tl.zeros_like(s)
-            for degree in range(A):
-                t = _load(angles_ptr + (degree * atoms + i) * L * L, rows, others, L, L, L)
-                s += tl.load(a_ptr + h * A + degree) * t
-                f += tl.load(a_ptr + (H + h) * A + degree) * t
-            s = _sigmoid(s)
+            s, f = _weight_and_factor(q, k, angles_ptr, a_ptr, i, h, rows, others, atoms, L, H, A)
             x = _product(g, tl.trans(v)) * s
             de += tl.sum(x * f, 0)
             by_factor = x * e[None, :]
