@@ -89,7 +89,7 @@ def line_attention_second_gradients(given: list[Tensor], tangents: list[Tensor])
 
 @fused_line_attention.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, angles: Tensor, envelope: Tensor, angular: Tensor) -> Tensor:
-    return torch.empty_like(v)
+    return torch.empty_like(v, memory_format=torch.contiguous_format)
 
 
 @line_attention_gradients.register_fake

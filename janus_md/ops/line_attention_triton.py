@@ -72,14 +72,15 @@ def _forward(
     others, keys, values = tl.arange(0, LP), tl.arange(0, DP), tl.arange(0, CP)
     e = tl.load(e_ptr + i * L + others, mask=others < L, other=0.0)
     for h in range(H):
-        k = _load(k_ptr + i * L * H * D + h * D, others, keys, L, D, H * D)
-        v = _load(v_ptr + i * L * H * C + h * C, others, values, L, C, H * C)
+        by_key, by_value = i * L * H * D + h * D, i * L * H * C + h * C
+        k = _load(k_ptr + by_key, others, keys, L, D, H * D)
+        v = _load(v_ptr + by_value, others, values, L, C, H * C)
         for first in range(0, L, ROWS):
             rows = first + tl.arange(0, ROWS)
-            q = _load(q_ptr + i * L * H * D + h * D, rows, keys, L, D, H * D)
+            q = _load(q_ptr + by_key, rows, keys, L, D, H * D)
             s, f = _weight_and_factor(q, k, angles_ptr, a_ptr, i, h, rows, others, atoms, L, H, A)
             out = _product(s * f * e[None, :], v)
-            _store(out_ptr + i * L * H * C + h * C, out, rows, values, L, C, H * C)
+            _store(out_ptr + by_value, out, rows, values, L, C, H * C)
 
 
 @triton.jit
@@ -95,15 +96,16 @@ def _gradients(
     e = tl.load(e_ptr + i * L + others, mask=others < L, other=0.0)
     de = tl.zeros_like(e)
     for h in range(H):
-        k = _load(k_ptr + i * L * H * D + h * D, others, keys, L, D, H * D)
-        v = _load(v_ptr + i * L * H * C + h * C, others, values, L, C, H * C)
+        by_key, by_value = i * L * H * D + h * D, i * L * H * C + h * C
+        k = _load(k_ptr + by_key, others, keys, L, D, H * D)
+        v = _load(v_ptr + by_value, others, values, L, C, H * C)
         dk, dv = tl.zeros_like(k), tl.zeros_like(v)
         d_bias = tl.zeros([AP], dtype=e.dtype)
         d_factor = tl.zeros([AP], dtype=e.dtype)
         for first in range(0, L, ROWS):
             rows = first + tl.arange(0, ROWS)
-            q = _load(q_ptr + i * L * H * D + h * D, rows, keys, L, D, H * D)
-            g = _load(g_ptr + i * L * H * C + h * C, rows, values, L, C, H * C)
+            q = _load(q_ptr + by_key, rows, keys, L, D, H * D)
+            g = _load(g_ptr + by_value, rows, values, L, C, H * C)
             s, f = _weight_and_factor(q, k, angles_ptr, a_ptr, i, h, rows, others, atoms, L, H, A)
             x = _product(g, tl.trans(v)) * s
             de += tl.sum(x * f, 0)
@@ -112,7 +114,7 @@ def _gradients(
             dv += _product(tl.trans(s * f * e[None, :]), g)
             dk += _product(tl.trans(by_logit), q)
             dq = _product(by_logit, k)
-            _store(dq_ptr + i * L * H * D + h * D, dq, rows, keys, L, D, H * D)
+            _store(dq_ptr + by_key, dq, rows, keys, L, D, H * D)
             for degree in range(A):
                 offset = (degree * atoms + i) * L * L
                 t = _load(angles_ptr + offset, rows, others, L, L, L)
@@ -122,8 +124,8 @@ def _gradients(
                 _store(dangles_ptr + offset, dt, rows, others, L, L, L)
                 d_bias += tl.where(degrees == degree, tl.sum(by_logit * t), 0.0)
                 d_factor += tl.where(degrees == degree, tl.sum(by_factor * t), 0.0)
-        _store(dk_ptr + i * L * H * D + h * D, dk, others, keys, L, D, H * D)
-        _store(dv_ptr + i * L * H * C + h * C, dv, others, values, L, C, H * C)
+        _store(dk_ptr + by_key, dk, others, keys, L, D, H * D)
+        _store(dv_ptr + by_value, dv, others, values, L, C, H * C)
         partial = da_ptr + i * 2 * H * A
         tl.store(partial + h * A + degrees, d_bias, mask=degrees < A)
         tl.store(partial + (H + h) * A + degrees, d_factor, mask=degrees < A)
@@ -167,10 +169,8 @@ def _second_gradients(
                 offset = (degree * atoms + i) * L * L
                 t = _load(angles_ptr + offset, rows, others, L, L, L)
                 t_t = _load(anglest_ptr + offset, rows, others, L, L, L)
-                bias, factor = (
-                    tl.load(a_ptr + h * A + degree),
-                    tl.load(a_ptr + (H + h) * A + degree),
-                )
+                bias = tl.load(a_ptr + h * A + degree)
+                factor = tl.load(a_ptr + (H + h) * A + degree)
                 s += bias * t
                 f += factor * t
                 s_t += bias * t_t + tl.load(at_ptr + h * A + degree) * t

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -18,7 +17,11 @@ from janus_md.graph.batch import keep_together
 from janus_md.model import MatRISMoE, line_attention, predict, preset
 from janus_md.model.engine import Engine
 from janus_md.ops import fused_line_attention, plain_line_attention
-from janus_md.ops.line_attention import line_attention_gradients, line_attention_second_gradients
+from janus_md.ops.line_attention import (
+    HAS_TRITON,
+    line_attention_gradients,
+    line_attention_second_gradients,
+)
 from janus_training.staged import Sizes, StagedDerivatives
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -29,9 +32,8 @@ SHAPES = {
 }
 """Atoms, L, heads, widths of a key and a value, polynomials."""
 
-
 needs_triton = pytest.mark.skipif(
-    find_spec("triton") is None, reason="the kernels are written in Triton, which is not installed"
+    not HAS_TRITON, reason="the kernels are written in Triton, which is not installed"
 )
 
 
