@@ -95,6 +95,23 @@ def test_as_many_ranks_go_on_to_the_last_bit(four: Path, tmp_path: Path) -> None
     assert [name for name, value in ours.items() if not torch.equal(value, theirs[name])] == []
 
 
+def test_eigenbases_go_on(recipe: Path, tmp_path: Path) -> None:
+    """To the last bit in one process; begun on two ranks, to the same weights."""
+    soap = [*DOUBLE, "optimiser.method=soap"]
+    for ranks, jobs in ((1, {"12": 12, "24": 24}), (2, {"two": 12})):
+        settings = [[*soap, *on(ranks), f"train.steps={steps}"] for steps in jobs.values()]
+        folders = [tmp_path / name for name in jobs]
+        on_ranks(ranks, train_each, [(recipe, *job) for job in zip(folders, settings, strict=True)])
+    expected = tensors_of(tmp_path / "24")
+    one = tensors_of(gone_on(tmp_path / "12", tmp_path / "one", [1], [24]))
+    assert one.keys() == expected.keys()
+    assert [name for name, value in one.items() if not torch.equal(value, expected[name])] == []
+    two = tensors_of(gone_on(tmp_path / "two", tmp_path / "other", [1], [24]))
+    assert two.keys() == expected.keys()
+    for name in (name for name in two if "optimizer." not in name):
+        torch.testing.assert_close(two[name], expected[name], rtol=1e-6, atol=1e-8, msg=name)
+
+
 def test_only_a_half_written_checkpoint_is_none(four: Path, tmp_path: Path) -> None:
     """The run begins anew."""
     run = tmp_path / "start"

@@ -55,11 +55,12 @@ def test_a_batch_smaller_than_the_ranks() -> None:
             assert max(differences.values()) < 1e-10, layout
 
 
-@pytest.mark.parametrize("method", ["muon", "adamw"])
-def test_ten_steps_end_at_the_same_weights(method: str) -> None:
+@pytest.mark.parametrize(("method", "steps"), [("muon", 10), ("soap", 25), ("adamw", 10)])
+def test_some_steps_end_at_the_same_weights(method: str, steps: int) -> None:
+    """Of SOAP's the last ones are taken in bases that two iterations turned."""
     layouts = {"all three": (2, True, {"regather": True}), "replicas": (1, False, {})}
     for found in on_ranks(
-        4, differences_in_layouts, "float64", NO_LINE, layouts, [0, 1, 2, 3], 10, method
+        4, differences_in_layouts, "float64", NO_LINE, layouts, [0, 1, 2, 3], steps, method
     ):
         for layout, differences in found.items():
             assert max(differences.values()) < 1e-7, layout

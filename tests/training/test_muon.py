@@ -68,7 +68,7 @@ def test_experts_without_a_gradient_stay_whatever_their_momentum():
     assert not torch.equal(experts.detach()[1], after_one[1])
 
 
-@pytest.mark.parametrize("method", ["muon", "adamw"])
+@pytest.mark.parametrize("method", ["muon", "soap", "adamw"])
 def test_each_parameter_has_one_place(method):
     model = MatRISMoE(preset("tiny"))
     optimizer = build_optimizer(model, OptimiserConfig(method=method), 4.0)

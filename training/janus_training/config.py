@@ -129,8 +129,9 @@ class LossConfig(Part):
 
 
 class OptimiserConfig(Part):
-    method: Literal["muon", "adamw"] = Field(
-        "muon", description="Muon for weight matrices and AdamW for the rest, or AdamW for all."
+    method: Literal["muon", "soap", "adamw"] = Field(
+        "muon",
+        description="Muon or SOAP for weight matrices and AdamW for the rest, or AdamW for all.",
     )
     lr: float = Field(5e-3, gt=0, description="Peak learning rate.")
     lr_batch: float | None = Field(

@@ -1,4 +1,4 @@
-"""AdamW or Muon, with decay on weight matrices only."""
+"""AdamW, Muon or SOAP, with decay on weight matrices only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from janus_training.config import OptimiserConfig
 from janus_training.muon import Muon
+from janus_training.soap import Soap
 
 # Leaf names of vectors and tables that are not matrices of a linear map, whatever their shape.
 NO_MATRICES = ("bias", "table", "frequencies", "radii", "angular")
@@ -32,6 +33,8 @@ def build_optimizer(
     adamw = {"betas": config.betas, "eps": config.eps, "fused": True}
     if config.method == "muon":
         return Muon(matrices, others, lr=peak, weight_decay=decay, **adamw)
+    if config.method == "soap":
+        return Soap(matrices, others, lr=peak, weight_decay=decay, **adamw)
     groups = [
         {"params": matrices, "weight_decay": decay},
         {"params": others, "weight_decay": 0.0},

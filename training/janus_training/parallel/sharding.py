@@ -1,6 +1,6 @@
 """Parameters that live as shards: who holds what, and how a block gets its whole weights back.
 
-A weight matrix lives whole on one rank of the unit (so that Muon, which makes matrices orthogonal, needs no other),
+A weight matrix lives whole on one rank of the unit (so that Muon and SOAP, which act on whole matrices, need no other),
 a stack of experts is divided by expert, and what is outside the blocks, small, lives on every rank. A block's weights
 are restored when it needs them and let go afterwards; their gradients leave for their owners while backward goes on.
 """
