@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from janus_md.model import MatRISMoE, preset
-from janus_training.config import OptimiserConfig
 from janus_training.muon import LIKE_ADAM, Muon, orthogonal
-from janus_training.optimizer import build_optimizer
 
 
 @settings(deadline=None)
@@ -54,25 +50,3 @@ def test_zero_gradients_move_nothing():
     optimizer.step()
     torch.testing.assert_close(matrix.detach(), torch.ones(4, 4))
     torch.testing.assert_close(vector.detach(), torch.ones(3))
-
-
-def test_experts_without_a_gradient_stay_whatever_their_momentum():
-    experts, vector = torch.nn.Parameter(torch.zeros(2, 4, 5)), torch.nn.Parameter(torch.ones(3))
-    optimizer = Muon([experts], [vector], lr=1e-2)
-    experts.grad = torch.randn(2, 4, 5)
-    optimizer.step()
-    after_one = experts.detach().clone()
-    experts.grad = torch.stack([torch.zeros(4, 5), torch.randn(4, 5)])
-    optimizer.step()
-    torch.testing.assert_close(experts.detach()[0], after_one[0], rtol=0, atol=0)
-    assert not torch.equal(experts.detach()[1], after_one[1])
-
-
-@pytest.mark.parametrize("method", ["muon", "soap", "adamw"])
-def test_each_parameter_has_one_place(method):
-    model = MatRISMoE(preset("tiny"))
-    optimizer = build_optimizer(model, OptimiserConfig(method=method), 4.0)
-    held = [p for group in optimizer.param_groups for p in group["params"]]
-    assert len(held) == len({id(p) for p in held}) == len(list(model.parameters()))
-    flat = [p for p in optimizer.param_groups[0]["params"] if min(p.shape[-2:]) == 1]
-    assert not flat

@@ -86,16 +86,3 @@ def test_the_first_gradient_moves_nothing_and_later_steps_are_as_large_as_adams(
         optimizer.step()
         size = float((weight.detach() - before).square().mean().sqrt())
         assert 0.1e-2 < size < 1.05e-2 if step else size == 0.0
-
-
-def test_experts_without_a_gradient_stay_whatever_their_momentum() -> None:
-    experts = torch.nn.Parameter(torch.zeros(2, 4, 5))
-    optimizer = Soap([experts], [torch.nn.Parameter(torch.ones(1))], lr=1e-2)
-    for _ in range(2):
-        experts.grad = torch.randn(2, 4, 5)
-        optimizer.step()
-    before = experts.detach().clone()
-    experts.grad = torch.stack([torch.zeros(4, 5), torch.randn(4, 5)])
-    optimizer.step()
-    torch.testing.assert_close(experts.detach()[0], before[0], rtol=0, atol=0)
-    assert not torch.equal(experts.detach()[1], before[1])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from janus_training.matrix_optimizer import MatrixOptimizer, used
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration that takes all singular values to about one."""
@@ -18,11 +20,8 @@ LIKE_ADAM = 0.2
 rates (Liu et al., arXiv:2502.16982, section 2.2)."""
 
 
-class Muon(torch.optim.Optimizer):
-    """Muon for matrices, AdamW for everything else, with one learning rate and one state.
-
-    Leading dimensions of a matrix parameter are a stack of matrices (experts), each made orthogonal on its own.
-    """
+class Muon(MatrixOptimizer):
+    """Muon for matrices, AdamW for everything else."""
 
     def __init__(
         self,
@@ -35,19 +34,7 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         """``weight_decay`` acts on the matrices. ``adamw``: arguments of :class:`torch.optim.AdamW`."""
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
-        super().__init__([{"params": list(matrices)}], defaults)
-        self._others = torch.optim.AdamW(list(others), lr=lr, weight_decay=0.0, **adamw)
-        self._others.state = self.state
-        self.param_groups.extend(self._others.param_groups)
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        assert closure is None
-        group = self.param_groups[0]
-        for parameter in group["params"]:
-            if parameter.grad is not None:
-                self._step(parameter, parameter.grad, group)
-        self._others.step()
+        super().__init__(matrices, others, defaults, **adamw)
 
     def _step(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
@@ -57,9 +44,7 @@ class Muon(torch.optim.Optimizer):
         ahead = gradient.lerp(momentum, group["momentum"])  # Nesterov
         size = LIKE_ADAM * max(parameter.shape[-2:]) ** 0.5
         parameter.mul_(1.0 - group["lr"] * group["weight_decay"])
-        # An expert that no atom of the batch uses stays: what is left of its momentum would become a whole step.
-        used = (gradient != 0).any(-1).any(-1)[..., None, None]
-        parameter.add_(orthogonal(ahead) * used, alpha=-group["lr"] * size)
+        parameter.add_(orthogonal(ahead) * used(gradient), alpha=-group["lr"] * size)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from janus_training.matrix_optimizer import MatrixOptimizer, used
 
 LONGEST = 2048
 """Sides longer than that keep their own basis: its products would cost more than the step."""
@@ -22,10 +24,9 @@ TIE = 1e-5
 eigenvectors rounding would choose: runs on different numbers of ranks would part."""
 
 
-class Soap(torch.optim.Optimizer):
-    """SOAP for matrices, AdamW for everything else, with one learning rate and one state.
+class Soap(MatrixOptimizer):
+    """SOAP for matrices, AdamW for everything else.
 
-    Leading dimensions of a matrix parameter are a stack of matrices (experts), each with bases and averages of its own.
     The first gradient gives the bases and moves nothing: bases that start as the identity learned more slowly for long
     (docs/experiments.md).
     """
@@ -37,32 +38,40 @@ class Soap(torch.optim.Optimizer):
         lr: float,
         beta: float = 0.95,
         weight_decay: float = 0.0,
+        eps: float = 1e-8,
         **adamw: Any,
     ) -> None:
         """beta: of both moments and of the products whose eigenbases are used. ``weight_decay`` acts on the matrices.
 
-        adamw: arguments of :class:`torch.optim.AdamW`.
+        eps: of the matrices and of the others. adamw: further arguments of :class:`torch.optim.AdamW`.
         """
-        eps = adamw.get("eps", 1e-8)
         defaults = {"lr": lr, "beta": beta, "eps": eps, "weight_decay": weight_decay}
-        super().__init__([{"params": list(matrices)}], defaults)
-        self._others = torch.optim.AdamW(list(others), lr=lr, weight_decay=0.0, **adamw)
-        self._others.state = self.state
-        self.param_groups.extend(self._others.param_groups)
+        super().__init__(matrices, others, defaults, eps=eps, **adamw)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        assert closure is None
-        group = self.param_groups[0]
-        for parameter in group["params"]:
-            if parameter.grad is None:
-                continue
-            state = self.state[parameter]
-            if state:
-                _step(parameter, parameter.grad, state, group)
-            else:
-                state.update(_first(parameter.grad, group["beta"]))
-        self._others.step()
+    def _step(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            state.update(_first(gradient, group["beta"]))
+            return
+        left, right = state.get("left_basis"), state.get("right_basis")
+        moved = used(gradient).to(gradient)
+        share = (1.0 - group["beta"]) * moved
+        # Sum of the weights in the averages, which start at zero.
+        weight = state["weight"].lerp_(torch.ones_like(share), share).clamp(min=1e-12)
+        momentum = state["momentum"].lerp_(gradient, share)
+        variance = state["variance"].lerp_(_turned(gradient, left, right).square(), share)
+        size = (variance / weight).sqrt().add_(group["eps"])
+        direction = _turned(momentum / weight, left, right).div_(size)
+        back = [None if basis is None else basis.mT for basis in (left, right)]
+        parameter.mul_(1.0 - group["lr"] * group["weight_decay"])
+        parameter.add_(_turned(direction, *back) * moved, alpha=-group["lr"])
+        # A checkpoint may have put it elsewhere, where reading it would wait for the device.
+        state["step"] = state["step"].cpu() + 1
+        for side, product in _products(gradient).items():
+            mean = state[f"{side}_product"].lerp_(product, share)
+            if state["step"] % REFRESH == 0:
+                basis = state[f"{side}_basis"]
+                state[f"{side}_basis"] = torch.linalg.qr(_scaled(mean) @ basis + SHIFT * basis).Q
 
 
 def _first(gradient: Tensor, beta: float) -> dict[str, Tensor]:
@@ -79,35 +88,9 @@ def _first(gradient: Tensor, beta: float) -> dict[str, Tensor]:
             TIE, 0.0, product.shape[-1], dtype=product.dtype, device=product.device
         )
         found = torch.linalg.eigh(_scaled(product) + tie.diag()).eigenvectors
-        state[f"{side}_basis"] = found.flip(
-            -1
-        )  # largest first, which is the order that iterations tend to
+        # Largest first, which is the order that iterations tend to.
+        state[f"{side}_basis"] = found.flip(-1)
     return state
-
-
-def _step(
-    parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]
-) -> None:
-    left, right = state.get("left_basis"), state.get("right_basis")
-    # An expert that no atom of the batch uses stays, and so do its averages.
-    used = (gradient != 0).any(-1).any(-1)[..., None, None].to(gradient)
-    share = (1.0 - group["beta"]) * used
-    # Sum of the weights in the averages, which start at zero.
-    weight = state["weight"].lerp_(torch.ones_like(share), share).clamp(min=1e-12)
-    momentum = state["momentum"].lerp_(gradient, share)
-    variance = state["variance"].lerp_(_turned(gradient, left, right).square(), share)
-    size = (variance / weight).sqrt().add_(group["eps"])
-    direction = _turned(momentum / weight, left, right).div_(size)
-    left, right = (None if basis is None else basis.mT for basis in (left, right))
-    parameter.mul_(1.0 - group["lr"] * group["weight_decay"])
-    parameter.add_(_turned(direction, left, right) * used, alpha=-group["lr"])
-    # A checkpoint may have put it elsewhere, where reading it would wait for the device.
-    state["step"] = state["step"].cpu() + 1
-    for side, product in _products(gradient).items():
-        mean = state[f"{side}_product"].lerp_(product, share)
-        if state["step"] % REFRESH == 0:
-            basis = state[f"{side}_basis"]
-            state[f"{side}_basis"] = torch.linalg.qr(_scaled(mean) @ basis + SHIFT * basis).Q
 
 
 def _products(gradient: Tensor) -> dict[str, Tensor]:
