@@ -91,7 +91,7 @@ def read_plan(words: list[str]) -> Plan:
     for name in options.cases:
         case_named(name)
     if options.cores is not None:
-        _pin(options.cores)
+        pin(options.cores)
     return Plan(
         cases=options.cases,
         methods=_methods(options.only, interpreters),
@@ -271,7 +271,7 @@ def _methods(only: list[str] | None, interpreters: dict[str, str]) -> list[str]:
     return only or ["ours", *(m for m in METHODS if package_of(m) in interpreters)]
 
 
-def _pin(cores: list[int]) -> None:
+def pin(cores: list[int]) -> None:
     """This process and all it starts."""
     try:
         os.sched_setaffinity(0, cores)

@@ -136,12 +136,13 @@ def _describe(model: MatRISMoE, merged: MatRISMoE, precision: str) -> Manifest:
 
 
 def active_parameters(model: MatRISMoE) -> int:
-    """Parameters that act on one element: all but the experts its router leaves out."""
+    """Parameters that act on one element: all but the routers and the experts they leave out."""
     total = sum(p.numel() for p in model.parameters())
     for module in model.modules():
         if isinstance(module, RoutedExperts):
             idle = len(module.w1) - module.router.top_k
             total -= idle * sum(w[0].numel() for w in (module.w1, module.w2))
+            total -= module.router.table.numel()
     return total
 
 

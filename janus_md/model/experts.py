@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from janus_md.ops import group_mlp, routed_mlp
+from janus_md.ops import element_mlp, group_mlp
 
 
 class ElementRouter(nn.Module):
@@ -52,8 +52,8 @@ class MergedMLP(nn.Module):
 class RoutedExperts(nn.Module):
     """Perceptrons of which each element uses a few: Σ_k g_k·W2_k·silu(W1_k x).
 
-    ``perceptron`` does the sum for tokens whose experts are chosen; where experts are spread over processes, another
-    function of the same signature takes its place.
+    ``perceptron`` does the sum once the experts of each element are chosen; where experts are spread over processes,
+    another function of the same signature takes its place.
     """
 
     def __init__(
@@ -72,14 +72,13 @@ class RoutedExperts(nn.Module):
         gain *= math.sqrt(top_k)
         self.w2 = nn.Parameter(torch.randn(num_experts, hidden, out_width) * gain)
         self.router = ElementRouter(num_elements, num_experts, top_k)
-        self.perceptron = routed_mlp
+        self.perceptron = element_mlp
 
     def forward(self, x: Tensor, counts: Tensor) -> Tensor:
         """x: [rows, in] or [rows, slots, in] sorted by element; counts: rows of each element. → the same with out."""
         chosen, gates = self.router()
-        species = torch.repeat_interleave(counts.to(x.device), output_size=x.shape[0])
         tokens = x if x.dim() == 3 else x.unsqueeze(1)
-        found = self.perceptron(tokens, self.w1, self.w2, chosen[species], gates[species])
+        found = self.perceptron(tokens, self.w1, self.w2, chosen, gates, counts)
         return found.view(*x.shape[:-1], found.shape[-1])
 
 

@@ -1,5 +1,6 @@
 """Expert products and line attention, with derivatives of their own; the perceptrons that experts merge to."""
 
+from janus_md.ops.element_mlp import by_row, element_mlp
 from janus_md.ops.expert_products import (
     expert_contract,
     expert_expand,
@@ -10,6 +11,8 @@ from janus_md.ops.group_mlp import group_mlp
 from janus_md.ops.line_attention import fused_line_attention, line_attention, plain_line_attention
 
 __all__ = [
+    "by_row",
+    "element_mlp",
     "expert_contract",
     "expert_expand",
     "expert_outer",

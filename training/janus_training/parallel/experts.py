@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from janus_md.model.experts import ElementRouter, RoutedExperts
-from janus_md.ops import routed_mlp
+from janus_md.ops import by_row, element_mlp, routed_mlp
 from janus_training.parallel.collectives import Pending, all_to_all_after, start_all_to_all
 from janus_training.parallel.mesh import Mesh
 from janus_training.parallel.tokens import Integers, Tokens
@@ -117,7 +117,7 @@ class ExpertPlan:
         cheaper = transfers.tokens * sent < transfers.weights * restored * self._floats
         by_tokens = bool(cheaper) and not self._everything
         self.moves = self._movement(needed, tokens, by_tokens)
-        self.layer.perceptron = partial(_by_tokens, self) if by_tokens else routed_mlp
+        self.layer.perceptron = partial(_by_tokens, self) if by_tokens else element_mlp
 
     def _local(self) -> NDArray[np.bool_]:
         """Which experts live on each rank, [unit, E]."""
@@ -189,13 +189,20 @@ def _summed(gradients: Tensor, rows: Tensor, count: int) -> Tensor:
 
 
 def _by_tokens(
-    plan: ExpertPlan, x: Tensor, w1: Tensor, w2: Tensor, experts: Tensor, gates: Tensor
+    plan: ExpertPlan,
+    x: Tensor,
+    w1: Tensor,
+    w2: Tensor,
+    experts: Tensor,
+    gates: Tensor,
+    counts: Tensor,
 ) -> Tensor:
-    """:func:`janus_md.ops.routed_mlp` where ``w1`` and ``w2`` are this rank's experts: tokens go to theirs.
+    """:func:`janus_md.ops.element_mlp` where ``w1`` and ``w2`` are this rank's experts: tokens go to theirs.
 
     Args:
-        x: [n, K, in], K tokens a row. experts: numbers over all ranks, [n, k].
+        x: [n, K, in], K tokens a row. experts: numbers over all ranks, [S, k]. counts: rows of each element, [S].
     """
+    experts, gates = by_row(experts, gates, counts, len(x))
     unit, turn, (rows, active), slots = plan.unit, plan.turn, experts.shape, x.shape[1]
     order = experts.flatten().argsort(stable=True)
     sent = [int(plan.tokens_between(unit.place, rank).sum()) for rank in range(unit.size)]

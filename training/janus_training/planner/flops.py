@@ -33,6 +33,12 @@ def _outer(x: list[int], h: list[int], experts: list[int], number: int, **_: Any
     return 2 * h[0] * h[1] * h[2] * x[2] * h[3]
 
 
+@register_flop_formula(torch.ops.aten._grouped_mm)
+def _grouped(left: list[int], right: list[int], *_: Any, **__: Any) -> int:
+    """Groups of left's rows times a matrix each, [n, in] and [E, in, out], or outer products, [in, n] and [n, out]."""
+    return 2 * left[0] * left[1] * right[-1]
+
+
 def products(
     operator: Any, arguments: tuple[Any, ...], named: dict[str, Any], result: Any
 ) -> int | None:

@@ -1,0 +1,156 @@
+"""Dense models beside models with routed experts: equal active parameters, equal wall time, several seeds.
+
+    python benchmarks/accuracy/experts.py --minutes 6 --seeds 0 1 2 --data ../shared/data -o RUNS
+
+Trains every model of ``experts.yaml`` on the frames of ``hot-crystals`` and ``mptrj`` together, each a task, seed by
+seed and model by model, so that a change of the machine's pace meets all of them; prints validation errors, means and
+ranges over seeds. RUNS/experts.json holds what is done, which is not done again. See README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cases import write_case
+from compare import ROOT, cpu_minutes, cpu_model, environment, pin
+
+from janus_md.errors import UserError, nearest
+from janus_md.export.write import active_parameters
+from janus_md.model import MatRISMoE
+from janus_training.model_section import resolve_model
+
+HERE = Path(__file__).resolve().parent
+TASKS = "hot-crystals", "mptrj"
+Run = dict[str, Any]
+
+
+def main() -> None:
+    plan = yaml.safe_load((HERE / "experts.yaml").read_text())
+    models = plan.pop("models")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", default=list(models), metavar="MODEL")
+    parser.add_argument("--minutes", type=float, default=6.0, help="wall time of each training")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--cores", type=int, nargs="+", help="pin everything to these cores")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of everything")
+    options = parser.parse_args()
+    try:
+        for name in options.only:
+            if name not in models:
+                raise UserError(f"model '{name}' is not in experts.yaml{nearest(name, models)}")
+        if options.cores is not None:
+            pin(options.cores)
+        recipes = {
+            name: recipe(plan, models[name], options.data.resolve(), options.output.resolve())
+            for name in options.only
+        }
+    except UserError as error:
+        sys.exit(f"experts.py: {error}")
+    results = Results(options.output / "experts.json")
+    for seed in options.seeds:
+        for name, content in recipes.items():
+            if results.find(name, seed, options.minutes) is None:
+                folder = options.output / f"{name}-{seed}-{options.minutes:g}-minutes"
+                results.add({"model": name} | train(content, seed, options.minutes, folder))
+    print(table([run for run in results.runs if run["minutes"] == options.minutes]))
+
+
+class Results:
+    """The runs that are done, in a file that is always whole."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.runs: list[Run] = json.loads(file.read_text()) if file.is_file() else []
+
+    def find(self, model: str, seed: int, minutes: float) -> Run | None:
+        wanted = {"model": model, "seed": seed, "minutes": minutes}
+        return next((run for run in self.runs if wanted.items() <= run.items()), None)
+
+    def add(self, run: Run) -> None:
+        self.runs.append(run)
+        scratch = self._file.with_suffix(".part")
+        scratch.write_text(json.dumps(self.runs, indent=1) + "\n")
+        scratch.replace(self._file)
+
+
+def recipe(plan: dict[str, Any], model: dict[str, Any], data: Path, output: Path) -> dict[str, Any]:
+    """What all models share, and one model, on frames that are split once."""
+    sets = []
+    for task in TASKS:
+        write_case(task, data, output / "data" / task)
+        sets.append({"path": f"{task}/train.extxyz", "valid": f"{task}/valid.extxyz", "task": task})
+    return plan | {
+        "model": plan["model"] | model,
+        "data": {"root": str(output / "data"), "sets": sets},
+    }
+
+
+def train(content: dict[str, Any], seed: int, minutes: float, folder: Path) -> Run:
+    """One training; what it used and its errors on the validation frames at the end."""
+    folder.mkdir(parents=True)
+    file = folder / "recipe.yaml"
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    words = ["train", file, "-o", folder / "run", "--set", f"train.max_minutes={minutes}"]
+    words += ["train.threads=1", f"train.seed={seed}"]
+    code = "from janus_md.cli.main import main; main()"
+    before = cpu_minutes()
+    subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], env=environment(1, ours=True), check=True
+    )
+    rows = [
+        json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
+    last = [row for row in rows if row["kind"] == "train"]
+    valid = {row["task"]: row for row in rows if row["kind"] == "valid"}
+    tail = last[-max(1, len(last) // 10) :]
+    section = yaml.safe_load((folder / "run" / "config.yaml").read_text())["model"]
+    model = MatRISMoE(resolve_model(section, [], []))
+    return {
+        "seed": seed, "minutes": minutes, "cpu_minutes": round(cpu_minutes() - before, 3), "cpu": cpu_model(),
+        "steps": last[-1]["step"], "parameters": sum(weight.numel() for weight in model.parameters()),
+        "active_parameters": active_parameters(model), "settings": content["model"],
+        "train": {term: statistics.fmean(row[term] for row in tail) for term in ("energy", "forces")},
+        "valid": {
+            task: {term: 1000.0 * valid[task][term] for term in ("forces", "energy")} for task in TASKS
+        },
+    }  # fmt: skip
+
+
+def table(runs: list[Run]) -> str:
+    """Means and ranges over seeds; meV/Å and meV/atom."""
+    lines = [
+        "| model | active | all | seeds | steps | " + " | ".join(f"{t}: forces | energy" for t in TASKS) + " |",
+        "| --- | --- | --- | --- | --- |" + 2 * len(TASKS) * " --- |",
+    ]  # fmt: skip
+    for name in dict.fromkeys(run["model"] for run in runs):
+        mine = [run for run in runs if run["model"] == name]
+        cells = [
+            name,
+            f"{mine[0]['active_parameters']:,}",
+            f"{mine[0]['parameters']:,}",
+            str(len(mine)),
+        ]
+        cells.append(_spread(mine, lambda run: run["steps"]))
+        for task in TASKS:
+            for term in ("forces", "energy"):
+                cells.append(_spread(mine, lambda run, t=task, e=term: run["valid"][t][e]))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _spread(runs: list[Run], value: Callable[[Run], float]) -> str:
+    found = [value(run) for run in runs]
+    return f"{statistics.fmean(found):.0f} ({min(found):.0f} to {max(found):.0f})"
+
+
+if __name__ == "__main__":
+    main()
