@@ -44,7 +44,9 @@ class ModelConfig(BaseModel):
         0, ge=0, description="routed feature experts of a block; 0 for dense features"
     )
     top_k: int = Field(0, ge=0, description="routed experts of a layer that an element uses")
-    num_shared_experts: int = Field(1, ge=0, description="experts of a layer every element uses")
+    num_shared_experts: int = Field(
+        1, ge=0, description="experts of a layer every element uses; a dense layer has at least one"
+    )
 
     charge: bool = Field(False, description="embed the total charge")
     spin: bool = Field(False, description="embed the spin multiplicity")
@@ -66,8 +68,6 @@ class ModelConfig(BaseModel):
         if self.line_cutoff > self.cutoff:
             raise ValueError("line_cutoff must not exceed cutoff")
         for routed in (self.num_message_experts, self.num_feature_experts):
-            if routed == 0 and self.num_shared_experts == 0:
-                raise ValueError("a layer needs routed experts, shared experts, or both")
             if routed and not 1 <= self.top_k <= routed:
                 raise ValueError("top_k must be between 1 and the number of routed experts")
         if self.width % self.heads or self.edge_width % self.heads:
@@ -88,7 +88,8 @@ class ModelConfig(BaseModel):
     def floats_per_edge(self) -> int:
         """Rough number of values that the backward pass keeps for an edge, over all blocks."""
         routed = self.top_k if self.num_message_experts else 0
-        hidden = self.message_hidden * (routed + self.num_shared_experts)
+        shared = self.num_shared_experts if routed else max(1, self.num_shared_experts)
+        hidden = self.message_hidden * (routed + shared)
         return self.blocks * (2 * hidden + 8 * self.width + 10 * self.edge_width)
 
     @property

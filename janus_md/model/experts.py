@@ -111,7 +111,10 @@ class ExpertMLP(nn.Module):
         top_k: int,
         num_shared: int,
     ) -> None:
+        """A layer without routed experts is dense and has a perceptron, whatever ``num_shared``."""
         super().__init__()
+        if not num_experts:
+            num_shared = max(1, num_shared)
         widths = in_width, hidden, out_width
         # This puts the layer's output at unit size.
         gain = 1.6 / math.sqrt(hidden * ((1 if num_experts else 0) + num_shared))

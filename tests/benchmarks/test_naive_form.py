@@ -29,7 +29,7 @@ def structures() -> list[ase.Atoms]:
     [
         {"num_message_experts": 0, "num_feature_experts": 0},
         {},
-        {"num_message_experts": 0},
+        {"num_message_experts": 0, "num_shared_experts": 0},
         {"num_shared_experts": 0},
         {"line_blocks": 1},
     ],

@@ -18,7 +18,7 @@ VARIANTS = {
     "dense": DENSE,
     "moe": {},
     "moe-no-angles": {"line_blocks": 0, "num_reduced": 0},
-    "moe-dense-messages": {"num_message_experts": 0},
+    "moe-dense-messages": {"num_message_experts": 0, "num_shared_experts": 0},
     "moe-no-shared": {"num_shared_experts": 0},
     "moe-charge-spin": {"charge": True, "spin": True, "magmoms": True},
 }
