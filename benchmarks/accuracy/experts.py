@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -96,6 +97,7 @@ def recipe(plan: dict[str, Any], model: dict[str, Any], data: Path, output: Path
 
 def train(content: dict[str, Any], seed: int, minutes: float, folder: Path) -> Run:
     """One training; what it used and its errors on the validation frames at the end."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was interrupted
     folder.mkdir(parents=True)
     file = folder / "recipe.yaml"
     file.write_text(yaml.safe_dump(content, sort_keys=False))

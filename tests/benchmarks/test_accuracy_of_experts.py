@@ -1,0 +1,58 @@
+"""The comparison of dense and routed models: equal active parameters, one row a model, nothing run twice."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from training_support import metals
+
+from janus_md.export.write import active_parameters
+from janus_md.io import write_frames
+from janus_md.model import MatRISMoE
+from janus_training.model_section import resolve_model
+
+SCRIPTS = Path(__file__).parents[2] / "benchmarks" / "accuracy"
+
+
+def test_models_of_a_width_have_as_many_active_parameters() -> None:
+    plan = yaml.safe_load((SCRIPTS / "experts.yaml").read_text())
+    found: dict[int, set[int]] = {}
+    for own in plan["models"].values():
+        section = {**plan["model"], **own, "elements": ["H", "O", "Si"]}
+        model = MatRISMoE(resolve_model(section, [], []))
+        found.setdefault(section["width"], set()).add(active_parameters(model))
+    assert len(found) > 1 and all(len(counts) == 1 for counts in found.values())
+
+
+def test_models_are_trained_once_and_tabled(
+    script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, runs = tmp_path / "data", tmp_path / "runs"
+    write_frames(data / "hot-crystals-1k.extxyz", metals(30, seed=2))
+    write_frames(data / "mptrj-1k.extxyz", metals(30, seed=3))
+    words = ["--only", "dense-16", "routed-16", "--minutes", "5", "--seeds", "0"]
+    monkeypatch.setattr(sys, "argv", ["experts.py", *words, "--data", str(data), "-o", str(runs)])
+    module = script("experts")
+    plan = yaml.safe_load((SCRIPTS / "experts.yaml").read_text())
+    plan["train"]["steps"] = 3
+    (tmp_path / "experts.yaml").write_text(yaml.safe_dump(plan))
+    monkeypatch.setattr(module, "HERE", tmp_path)
+    module.main()
+    shown = capsys.readouterr().out
+    dense, routed = json.loads((runs / "experts.json").read_text())
+    assert dense["active_parameters"] == routed["active_parameters"] < routed["parameters"]
+    assert dense["steps"] == 3 and set(dense["valid"]) == {"hot-crystals", "mptrj"}
+    row = next(line for line in shown.splitlines() if line.startswith("| routed-16 |"))
+    assert f"{routed['valid']['hot-crystals']['forces']:.0f} (" in row
+    monkeypatch.setattr(module, "train", lambda *_: pytest.fail("what is there was run again"))
+    module.main()
+    assert capsys.readouterr().out.endswith(shown[shown.index("| model |") :])
+
+
+def test_an_unknown_model_is_told_in_a_sentence(script, tmp_path: Path, monkeypatch) -> None:
+    words = ["--only", "routed-61", "--data", str(tmp_path), "-o", str(tmp_path / "runs")]
+    monkeypatch.setattr(sys, "argv", ["experts.py", *words])
+    with pytest.raises(SystemExit, match=r"model 'routed-61' is not in experts\.yaml \(did you mean"):
+        script("experts").main()
