@@ -43,7 +43,7 @@ def test_models_are_trained_once_and_tabled(
     shown = capsys.readouterr().out
     dense, routed = json.loads((runs / "experts.json").read_text())
     assert dense["active_parameters"] == routed["active_parameters"] < routed["parameters"]
-    assert dense["steps"] == 3 and set(dense["valid"]) == {"hot-crystals", "mptrj"}
+    assert dense["steps"] == 3 and set(dense["valid"]) == {"hot-crystals", "mptrj", "both"}
     row = next(line for line in shown.splitlines() if line.startswith("| routed-16 |"))
     assert f"{routed['valid']['hot-crystals']['forces']:.0f} (" in row
     monkeypatch.setattr(module, "train", lambda *_: pytest.fail("what is there was run again"))
@@ -51,8 +51,23 @@ def test_models_are_trained_once_and_tabled(
     assert capsys.readouterr().out.endswith(shown[shown.index("| model |") :])
 
 
+def test_errors_of_both_sets_are_over_all_their_frames(script, tmp_path: Path) -> None:
+    write_frames(tmp_path / "hot-crystals" / "valid.extxyz", metals(3))
+    write_frames(tmp_path / "mptrj" / "valid.extxyz", metals(5, seed=1))
+    sizes = [sum(len(frame.atoms) for frame in metals(n, seed=s)) for n, s in ((3, 0), (5, 1))]
+    valid = {
+        "hot-crystals": {"forces": 0.2, "energy": 0.03},
+        "mptrj": {"forces": 0.1, "energy": 0.01},
+    }
+    both = script("experts").valid_errors(valid, tmp_path)["both"]
+    forces = (200 * sizes[0] + 100 * sizes[1]) / sum(sizes)
+    assert both == pytest.approx({"forces": forces, "energy": (30 * 3 + 10 * 5) / 8})
+
+
 def test_an_unknown_model_is_told_in_a_sentence(script, tmp_path: Path, monkeypatch) -> None:
     words = ["--only", "routed-61", "--data", str(tmp_path), "-o", str(tmp_path / "runs")]
     monkeypatch.setattr(sys, "argv", ["experts.py", *words])
-    with pytest.raises(SystemExit, match=r"model 'routed-61' is not in experts\.yaml \(did you mean"):
+    with pytest.raises(
+        SystemExit, match=r"model 'routed-61' is not in experts\.yaml \(did you mean"
+    ):
         script("experts").main()
