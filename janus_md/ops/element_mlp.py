@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from janus_md.ops.expert_products import groups_at_once, routed_mlp
+from janus_md.ops import group_products
+from janus_md.ops.expert_products import routed_mlp
+from janus_md.ops.group_products import GroupProduct
 
 CALLS = 100_000
 """Floats that can be copied while the expert products' calls, in all derivatives, are made."""
@@ -30,7 +32,7 @@ def element_mlp(
     Returns:
         [n, K, out].
     """
-    if groups_at_once(x, *w1.shape[1:], w2.shape[2]) and not isinstance(counts, FakeTensor):
+    if group_products.fit(x, *w1.shape[1:], w2.shape[2]) and not isinstance(counts, FakeTensor):
         present = counts.nonzero().squeeze(1)
         if _weights_are_few(x, w1, w2, experts.shape[1], len(present)):
             ends = counts.index_select(0, present).cumsum(0)
@@ -63,5 +65,5 @@ def _side_by_side(
     first = first.transpose(1, 2).reshape(elements, inputs, active * hidden)
     second = (second * gates.view(elements, active, 1, 1)).flatten(1, 2)
     ends = (ends * x.shape[1]).to(torch.int32)
-    units = F.silu(F.grouped_mm(x.flatten(0, 1), first, offs=ends))
-    return F.grouped_mm(units, second, offs=ends).view(*x.shape[:2], outputs)
+    units = F.silu(GroupProduct.apply(x.flatten(0, 1), first, ends))
+    return GroupProduct.apply(units, second, ends).view(*x.shape[:2], outputs)

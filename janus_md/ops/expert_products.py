@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from janus_md.ops import group_products
+
 
 @torch.library.custom_op("janus::expert_expand", mutates_args=())
 def expert_expand(x: Tensor, weights: Tensor, experts: Tensor) -> Tensor:
@@ -68,9 +70,9 @@ def expert_outer(x: Tensor, h: Tensor, experts: Tensor, num_experts: int) -> Ten
     order, loads = _by_expert(experts, num_experts)
     left = x.index_select(0, order // experts.shape[1])
     right = h.flatten(0, 1).index_select(0, order)
-    if groups_at_once(left, left.shape[2], right.shape[2]):
+    if group_products.fit(left, left.shape[2], right.shape[2]):
         ends = loads.cumsum(0).mul_(x.shape[1]).to(torch.int32)
-        return F.grouped_mm(left.flatten(0, 1).t(), right.flatten(0, 1), offs=ends)
+        return group_products.outer(left.flatten(0, 1), right.flatten(0, 1), ends)
     y = x.new_zeros(num_experts, x.shape[2], h.shape[3])
     rows = loads.tolist()
     for expert, (a, b) in enumerate(zip(left.split(rows), right.split(rows), strict=True)):
@@ -92,15 +94,6 @@ def routed_mlp(x: Tensor, w1: Tensor, w2: Tensor, experts: Tensor, gates: Tensor
     return expert_contract(hidden, w2, experts)
 
 
-def groups_at_once(rows: Tensor, *widths: int) -> bool:
-    """Whether ``F.grouped_mm`` takes rows and weights of these widths: in single precision, strides of 16 bytes.
-
-    On CUDA, where it would wait for the device once an expert, it is not used.
-    """
-    single = rows.dtype == torch.float32 and rows.device.type == "cpu"
-    return single and rows.numel() > 0 and all(width % 4 == 0 for width in widths)
-
-
 def _by_expert(experts: Tensor, num_experts: int) -> tuple[Tensor, Tensor]:
     """Places of the flattened table [n·k] sorted by expert, and how many each expert has."""
     flat = experts.flatten()
@@ -109,9 +102,11 @@ def _by_expert(experts: Tensor, num_experts: int) -> tuple[Tensor, Tensor]:
 
 def _products(rows: Tensor, weights: Tensor, loads: Tensor) -> Tensor:
     """Rows sorted by expert times their expert's weights: [n·k, K, in] → [n·k, K, out]."""
-    if groups_at_once(rows, *weights.shape[1:]):
+    if group_products.fit(rows, *weights.shape[1:]):
         ends = loads.cumsum(0).mul_(rows.shape[1]).to(torch.int32)
-        return F.grouped_mm(rows.flatten(0, 1), weights, offs=ends).unflatten(0, rows.shape[:2])
+        return group_products.product(rows.flatten(0, 1), weights, ends).unflatten(
+            0, rows.shape[:2]
+        )
     y = rows.new_empty(*rows.shape[:2], weights.shape[2])
     counts = loads.tolist()
     for expert, (taken, out) in enumerate(zip(rows.split(counts), y.split(counts), strict=True)):
@@ -137,25 +132,11 @@ def _(x: Tensor, h: Tensor, experts: Tensor, num_experts: int) -> Tensor:
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:3])
-    ctx.needs = ctx.needs_input_grad[:2]
-
-
-def _needed(ctx: Any) -> list[bool]:
-    """Which of the first two inputs' gradients this backward pass asks for: forces ask for none by weights."""
-    nodes = [node for node, _ in ctx.next_functions[:2]]
-    return [needs and _asked(node) for needs, node in zip(ctx.needs, nodes, strict=True)]
-
-
-def _asked(node: Any) -> bool:
-    try:
-        return torch._C._will_engine_execute_node(node)
-    except RuntimeError:
-        return True  # a leaf that is itself asked for
 
 
 def _expand_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
     x, weights, experts = ctx.saved_tensors
-    by_x, by_w = _needed(ctx)
+    by_x, by_w = group_products.asked(ctx)
     dx = expert_contract(g, weights.transpose(1, 2), experts) if by_x else None
     dw = expert_outer(x, g, experts, weights.shape[0]) if by_w else None
     return dx, dw, None
@@ -163,7 +144,7 @@ def _expand_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None,
 
 def _contract_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
     h, weights, experts = ctx.saved_tensors
-    by_h, by_w = _needed(ctx)
+    by_h, by_w = group_products.asked(ctx)
     dh = expert_expand(g, weights.transpose(1, 2), experts) if by_h else None
     dw = expert_outer(g, h, experts, weights.shape[0]).transpose(1, 2) if by_w else None
     return dh, dw, None
@@ -171,7 +152,7 @@ def _contract_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | Non
 
 def _outer_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
     x, h, experts = ctx.saved_tensors
-    by_x, by_h = _needed(ctx)
+    by_x, by_h = group_products.asked(ctx)
     dx = expert_contract(h, g.transpose(1, 2), experts) if by_x else None
     dh = expert_expand(x, g, experts) if by_h else None
     return dx, dh, None, None
