@@ -47,9 +47,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of everything")
     options = parser.parse_args()
     try:
-        for name in options.only:
-            if name not in models:
-                raise UserError(f"model '{name}' is not in experts.yaml{nearest(name, models)}")
+        check(options, models)
         if options.cores is not None:
             pin(options.cores)
         recipes = {
@@ -63,8 +61,22 @@ def main() -> None:
         for name, content in recipes.items():
             if results.find(name, seed, options.minutes) is None:
                 folder = options.output / f"{name}-{seed}-{options.minutes:g}-minutes"
-                results.add({"model": name} | train(content, seed, options.minutes, folder))
+                try:
+                    results.add({"model": name} | train(content, seed, options.minutes, folder))
+                except subprocess.CalledProcessError:
+                    sys.exit(
+                        f"experts.py: the training of {folder} ended early; what it says is above"
+                    )
     print(table([run for run in results.runs if run["minutes"] == options.minutes]))
+
+
+def check(options: argparse.Namespace, models: dict[str, Any]) -> None:
+    """Raises ``UserError`` for what no run could be made of."""
+    for name in options.only:
+        if name not in models:
+            raise UserError(f"model '{name}' is not in experts.yaml{nearest(name, models)}")
+    if options.minutes <= 0 or min(options.seeds) < 0:
+        raise UserError("--minutes must be positive, and --seeds must not be negative")
 
 
 class Results:
@@ -145,9 +157,10 @@ def valid_errors(valid: dict[str, Run], data: Path) -> dict[str, dict[str, float
 
 
 def table(runs: list[Run]) -> str:
-    """Means and ranges over seeds; meV/Å and meV/atom."""
+    """Means and ranges over seeds."""
+    errors = " | ".join(f"{name}: forces, meV/Å | energy, meV/atom" for name in SETS)
     lines = [
-        "| model | active | all | seeds | steps | " + " | ".join(f"{name}: forces | energy" for name in SETS) + " |",
+        f"| model | active | all | seeds | steps | {errors} |",
         "| --- | --- | --- | --- | --- |" + 2 * len(SETS) * " --- |",
     ]  # fmt: skip
     for name in dict.fromkeys(run["model"] for run in runs):
@@ -168,7 +181,8 @@ def table(runs: list[Run]) -> str:
 
 def _spread(runs: list[Run], value: Callable[[Run], float]) -> str:
     found = [value(run) for run in runs]
-    return f"{statistics.fmean(found):.0f} ({min(found):.0f} to {max(found):.0f})"
+    spread = f" ({min(found):.0f} to {max(found):.0f})" if len(found) > 1 else ""
+    return f"{statistics.fmean(found):.0f}{spread}"
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def test_models_are_trained_once_and_tabled(
     assert dense["active_parameters"] == routed["active_parameters"] < routed["parameters"]
     assert dense["steps"] == 3 and set(dense["valid"]) == {"hot-crystals", "mptrj", "both"}
     row = next(line for line in shown.splitlines() if line.startswith("| routed-16 |"))
-    assert f"{routed['valid']['hot-crystals']['forces']:.0f} (" in row
+    assert f"| {routed['valid']['hot-crystals']['forces']:.0f} |" in row
     monkeypatch.setattr(module, "train", lambda *_: pytest.fail("what is there was run again"))
     module.main()
     assert capsys.readouterr().out.endswith(shown[shown.index("| model |") :])
@@ -64,10 +64,32 @@ def test_errors_of_both_sets_are_over_all_their_frames(script, tmp_path: Path) -
     assert both == pytest.approx({"forces": forces, "energy": (30 * 3 + 10 * 5) / 8})
 
 
-def test_an_unknown_model_is_told_in_a_sentence(script, tmp_path: Path, monkeypatch) -> None:
-    words = ["--only", "routed-61", "--data", str(tmp_path), "-o", str(tmp_path / "runs")]
-    monkeypatch.setattr(sys, "argv", ["experts.py", *words])
-    with pytest.raises(
-        SystemExit, match=r"model 'routed-61' is not in experts\.yaml \(did you mean"
-    ):
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--only", "routed-61"], r"model 'routed-61' is not in experts\.yaml \(did you mean"),
+        (["--minutes", "0"], "--minutes must be positive"),
+        (["--seeds", "-1"], "--seeds must not be negative"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(
+    script, tmp_path: Path, monkeypatch, words: list[str], sentence: str
+) -> None:
+    given = ["experts.py", *words, "--data", str(tmp_path), "-o", str(tmp_path / "runs")]
+    monkeypatch.setattr(sys, "argv", given)
+    with pytest.raises(SystemExit, match=sentence):
         script("experts").main()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_training_that_ends_early_is_told_in_a_sentence(
+    script, tmp_path: Path, monkeypatch
+) -> None:
+    data, runs = tmp_path / "data", tmp_path / "runs"
+    write_frames(data / "hot-crystals-1k.extxyz", metals(30, seed=2))
+    write_frames(data / "mptrj-1k.extxyz", metals(30, seed=3))
+    words = ["--only", "dense-16", "--minutes", "0.0001", "--data", str(data), "-o", str(runs)]
+    monkeypatch.setattr(sys, "argv", ["experts.py", *words])
+    with pytest.raises(SystemExit, match="ended early; what it says is above"):
+        script("experts").main()
+    assert not (runs / "experts.json").exists()

@@ -56,7 +56,7 @@ class SetConfig(Part):
 class DataConfig(Part):
     root: str = Field(".", description="Folder the paths below are relative to.")
     sets: list[SetConfig] = Field(min_length=1)
-    seed: int = Field(0, description="Decides the split into training and validation.")
+    seed: int = Field(0, ge=0, description="Decides the split into training and validation.")
     valid_fraction: float = Field(0.1, ge=0, lt=1)
     max_force: float | None = Field(
         None, gt=0, description="Frames with a larger force on any atom (eV/Å) are dropped."
@@ -171,7 +171,7 @@ class TrainConfig(Part):
     max_minutes: float | None = Field(
         None, gt=0, description="Wall time of the whole run; the schedule is fitted to it."
     )
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     dtype: Literal["float32", "float64"] = "float32"
     device: str = "cpu"
     threads: PositiveInt | None = Field(
