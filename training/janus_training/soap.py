@@ -71,16 +71,21 @@ class Soap(MatrixOptimizer):
             mean = state[f"{side}_product"].lerp_(product, share)
             if state["step"] % REFRESH == 0:
                 basis = state[f"{side}_basis"]
-                state[f"{side}_basis"] = torch.linalg.qr(_scaled(mean) @ basis + SHIFT * basis).Q
+                turned = torch.linalg.qr(_scaled(mean) @ basis + SHIFT * basis).Q
+                state[f"{side}_basis"] = turned.contiguous()
 
 
 def _first(gradient: Tensor, beta: float) -> dict[str, Tensor]:
-    """Averages of nothing yet, and of each side that is not too long the product and its eigenvectors."""
+    """Averages of nothing yet, and of each side that is not too long the product and its eigenvectors.
+
+    All lie in memory as a checkpoint gives them back, since the last bits of a product depend on that.
+    """
+    like = torch.contiguous_format
     state = {
         "step": torch.zeros(()),
-        "weight": torch.zeros_like(gradient[..., :1, :1]),
-        "momentum": torch.zeros_like(gradient),
-        "variance": torch.zeros_like(gradient),
+        "weight": torch.zeros_like(gradient[..., :1, :1], memory_format=like),
+        "momentum": torch.zeros_like(gradient, memory_format=like),
+        "variance": torch.zeros_like(gradient, memory_format=like),
     }
     for side, product in _products(gradient).items():
         state[f"{side}_product"] = (1.0 - beta) * product
@@ -89,7 +94,7 @@ def _first(gradient: Tensor, beta: float) -> dict[str, Tensor]:
         )
         found = torch.linalg.eigh(_scaled(product) + tie.diag()).eigenvectors
         # Largest first, which is the order that iterations tend to.
-        state[f"{side}_basis"] = found.flip(-1)
+        state[f"{side}_basis"] = found.flip(-1).contiguous()
     return state
 
 
