@@ -92,7 +92,7 @@ def test_averages_and_bases_lie_in_memory_as_a_checkpoint_gives_them_back() -> N
     """Row by row: products of matrices that lie otherwise differ in the last bits on some processors."""
     torch.manual_seed(0)
     weight = torch.nn.Parameter(torch.randn(3, 6, 4))
-    optimizer = Soap([weight], [], lr=1e-2)
+    optimizer = Soap([weight], [torch.nn.Parameter(torch.zeros(1))], lr=1e-2)
     for _ in range(soap.REFRESH + 1):
         weight.grad = torch.randn(3, 4, 6).mT
         optimizer.step()
