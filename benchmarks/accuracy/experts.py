@@ -10,7 +10,6 @@ ranges over seeds. RUNS/experts.json holds what is done, which is not done again
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
 import subprocess
@@ -23,11 +22,13 @@ import ase.io
 import yaml
 from cases import write_case
 from compare import ROOT, cpu_minutes, cpu_model, environment, pin
+from results import row, store, stored
 
+from janus_md.calculators.source import checkpoint_folder
 from janus_md.errors import UserError, nearest
 from janus_md.export.write import active_parameters
-from janus_md.model import MatRISMoE
-from janus_training.model_section import resolve_model
+from janus_md.model.checkpoint import load_model
+from janus_training.metrics import read_metrics
 
 HERE = Path(__file__).resolve().parent
 TASKS = "hot-crystals", "mptrj"
@@ -46,8 +47,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of everything")
     options = parser.parse_args()
+    file = options.output / "experts.json"
     try:
         check(options, models)
+        runs: list[Run] = stored(file)
         if options.cores is not None:
             pin(options.cores)
         recipes = {
@@ -56,18 +59,18 @@ def main() -> None:
         }
     except UserError as error:
         sys.exit(f"experts.py: {error}")
-    results = Results(options.output / "experts.json")
     for seed in options.seeds:
         for name, content in recipes.items():
-            if results.find(name, seed, options.minutes) is None:
-                folder = options.output / f"{name}-{seed}-{options.minutes:g}-minutes"
-                try:
-                    results.add({"model": name} | train(content, seed, options.minutes, folder))
-                except subprocess.CalledProcessError:
-                    sys.exit(
-                        f"experts.py: the training of {folder} ended early; what it says is above"
-                    )
-    print(table([run for run in results.runs if run["minutes"] == options.minutes]))
+            wanted = {"model": name, "seed": seed, "minutes": options.minutes}
+            if any(wanted.items() <= run.items() for run in runs):
+                continue
+            folder = options.output / f"{name}-{seed}-{options.minutes:g}-minutes"
+            try:
+                runs.append(wanted | train(content, seed, options.minutes, folder))
+            except subprocess.CalledProcessError:
+                sys.exit(f"experts.py: the training of {folder} ended early; what it says is above")
+            store(file, runs)
+    print(table([run for run in runs if run["minutes"] == options.minutes]))
 
 
 def check(options: argparse.Namespace, models: dict[str, Any]) -> None:
@@ -77,24 +80,6 @@ def check(options: argparse.Namespace, models: dict[str, Any]) -> None:
             raise UserError(f"model '{name}' is not in experts.yaml{nearest(name, models)}")
     if options.minutes <= 0 or min(options.seeds) < 0:
         raise UserError("--minutes must be positive, and --seeds must not be negative")
-
-
-class Results:
-    """The runs that are done, in a file that is always whole."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.runs: list[Run] = json.loads(file.read_text()) if file.is_file() else []
-
-    def find(self, model: str, seed: int, minutes: float) -> Run | None:
-        wanted = {"model": model, "seed": seed, "minutes": minutes}
-        return next((run for run in self.runs if wanted.items() <= run.items()), None)
-
-    def add(self, run: Run) -> None:
-        self.runs.append(run)
-        scratch = self._file.with_suffix(".part")
-        scratch.write_text(json.dumps(self.runs, indent=1) + "\n")
-        scratch.replace(self._file)
 
 
 def recipe(plan: dict[str, Any], model: dict[str, Any], data: Path, output: Path) -> dict[str, Any]:
@@ -122,19 +107,16 @@ def train(content: dict[str, Any], seed: int, minutes: float, folder: Path) -> R
     subprocess.run(
         [sys.executable, "-c", code, *map(str, words)], env=environment(1, ours=True), check=True
     )
-    rows = [
-        json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()
-    ]
-    last = [row for row in rows if row["kind"] == "train"]
-    valid = {row["task"]: row for row in rows if row["kind"] == "valid"}
+    rows = read_metrics(folder / "run")
+    last = [step for step in rows if step["kind"] == "train"]
+    valid = {task["task"]: task for task in rows if task["kind"] == "valid"}
     tail = last[-max(1, len(last) // 10) :]
-    section = yaml.safe_load((folder / "run" / "config.yaml").read_text())["model"]
-    model = MatRISMoE(resolve_model(section, [], []))
+    model = load_model(checkpoint_folder(folder / "run"))
     return {
-        "seed": seed, "minutes": minutes, "cpu_minutes": round(cpu_minutes() - before, 3), "cpu": cpu_model(),
+        "cpu_minutes": round(cpu_minutes() - before, 3), "cpu": cpu_model(),
         "steps": last[-1]["step"], "parameters": sum(weight.numel() for weight in model.parameters()),
         "active_parameters": active_parameters(model), "settings": content["model"],
-        "train": {term: statistics.fmean(row[term] for row in tail) for term in ("energy", "forces")},
+        "train": {term: statistics.fmean(step[term] for step in tail) for term in ("energy", "forces")},
         "valid": valid_errors(valid, Path(content["data"]["root"])),
     }  # fmt: skip
 
@@ -160,9 +142,9 @@ def table(runs: list[Run]) -> str:
     """Means and ranges over seeds."""
     errors = " | ".join(f"{name}: forces, meV/Å | energy, meV/atom" for name in SETS)
     lines = [
-        f"| model | active | all | seeds | steps | {errors} |",
-        "| --- | --- | --- | --- | --- |" + 2 * len(SETS) * " --- |",
-    ]  # fmt: skip
+        row(["model", "active", "all", "seeds", "steps", errors]),
+        row(["---"] * (5 + 2 * len(SETS))),
+    ]
     for name in dict.fromkeys(run["model"] for run in runs):
         mine = [run for run in runs if run["model"] == name]
         cells = [
@@ -175,7 +157,7 @@ def table(runs: list[Run]) -> str:
         for task in SETS:
             for term in ("forces", "energy"):
                 cells.append(_spread(mine, lambda run, t=task, e=term: run["valid"][t][e]))
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(row(cells))
     return "\n".join(lines) + "\n"
 
 

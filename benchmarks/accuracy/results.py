@@ -59,23 +59,17 @@ class Results:
     def __init__(self, folder: Path) -> None:
         self._file = folder / FILE
         try:
-            content = json.loads(self._file.read_text()) if self._file.is_file() else []
-            self._entries = {entry.key: entry for entry in (Entry(**one) for one in content)}
-        except (ValueError, TypeError):
-            raise UserError(
-                f"{self._file} is damaged or of another version; move it away"
-            ) from None
+            entries = [Entry(**one) for one in stored(self._file)]
+        except TypeError:
+            raise _unreadable(self._file) from None
+        self._entries = {entry.key: entry for entry in entries}
 
     def __contains__(self, key: tuple[str, str, float]) -> bool:
         return key in self._entries
 
     def add(self, entry: Entry) -> None:
         self._entries[entry.key] = entry
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._file.with_name(f".{FILE}.part")
-        content = [asdict(one) for one in self._entries.values()]
-        scratch.write_text(json.dumps(content, indent=1) + "\n")
-        scratch.replace(self._file)
+        store(self._file, [asdict(one) for one in self._entries.values()])
 
     def of(self, case: str, minutes: float) -> dict[str, Entry]:
         """Entries of a case by method, in the order of ``METHODS``."""
@@ -83,15 +77,35 @@ class Results:
         return {key[1]: self._entries[key] for key in keys if key in self._entries}
 
 
+def stored(file: Path) -> list[dict[str, Any]]:
+    """What :func:`store` wrote; nothing where there is no file yet. Raises ``UserError`` where it cannot be read."""
+    try:
+        return json.loads(file.read_text()) if file.is_file() else []
+    except ValueError:
+        raise _unreadable(file) from None
+
+
+def store(file: Path, content: list[dict[str, Any]]) -> None:
+    """The file is always whole, whenever this is interrupted."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_name(f".{file.name}.part")
+    scratch.write_text(json.dumps(content, indent=1) + "\n")
+    scratch.replace(file)
+
+
+def _unreadable(file: Path) -> UserError:
+    return UserError(f"{file} is damaged or of another version; move it away")
+
+
 def table(results: Results, minutes: float) -> str:
     """Markdown: errors at the end of the time, cases in rows, methods in columns."""
     by_case = {name: results.of(name, minutes) for name in CASES}
     by_case = {name: entries for name, entries in by_case.items() if entries}
     methods = [m for m in METHODS if any(m in entries for entries in by_case.values())]
-    lines = [_row(["case", *methods]), _row(["---"] * (1 + len(methods)))]
+    lines = [row(["case", *methods]), row(["---"] * (1 + len(methods)))]
     for name, entries in by_case.items():
         cells = [_cell(entries[m]) if m in entries else "" for m in methods]
-        lines.append(_row([CASES[name].title, *cells]))
+        lines.append(row([CASES[name].title, *cells]))
     return "\n".join(lines) + "\n"
 
 
@@ -102,5 +116,5 @@ def _cell(entry: Entry) -> str:
     return f"{last['energy_mae']:.3g} / {last['force_mae']:.3g}"
 
 
-def _row(cells: Sequence[str]) -> str:
+def row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"

@@ -35,7 +35,7 @@ def element_mlp(
     if group_products.fit(x, *w1.shape[1:], w2.shape[2]) and not isinstance(counts, FakeTensor):
         present = counts.nonzero().squeeze(1)
         if _weights_are_few(x, w1, w2, experts.shape[1], len(present)):
-            ends = counts.index_select(0, present).cumsum(0)
+            ends = group_products.ends(counts.index_select(0, present), x.shape[1])
             chosen = experts.index_select(0, present), gates.index_select(0, present)
             return _side_by_side(x, w1, w2, *chosen, ends)
     return routed_mlp(x, w1, w2, *by_row(experts, gates, counts, x.shape[0]))
@@ -58,12 +58,11 @@ def _weights_are_few(x: Tensor, w1: Tensor, w2: Tensor, active: int, elements: i
 def _side_by_side(
     x: Tensor, w1: Tensor, w2: Tensor, experts: Tensor, gates: Tensor, ends: Tensor
 ) -> Tensor:
-    """``experts``, ``gates``: of the elements that are there, [G, k]; ``ends``: row after the last of each, [G]."""
+    """``experts``, ``gates``: of the elements that are there, [G, k]; ``ends``: of their rows, [G]."""
     (elements, active), (inputs, hidden), outputs = experts.shape, w1.shape[1:], w2.shape[2]
     first = w1.index_select(0, experts.flatten()).view(elements, active, inputs, hidden)
     second = w2.index_select(0, experts.flatten()).view(elements, active, hidden, outputs)
     first = first.transpose(1, 2).reshape(elements, inputs, active * hidden)
     second = (second * gates.view(elements, active, 1, 1)).flatten(1, 2)
-    ends = (ends * x.shape[1]).to(torch.int32)
     units = F.silu(GroupProduct.apply(x.flatten(0, 1), first, ends))
     return GroupProduct.apply(units, second, ends).view(*x.shape[:2], outputs)

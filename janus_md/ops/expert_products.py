@@ -71,7 +71,7 @@ def expert_outer(x: Tensor, h: Tensor, experts: Tensor, num_experts: int) -> Ten
     left = x.index_select(0, order // experts.shape[1])
     right = h.flatten(0, 1).index_select(0, order)
     if group_products.fit(left, left.shape[2], right.shape[2]):
-        ends = loads.cumsum(0).mul_(x.shape[1]).to(torch.int32)
+        ends = group_products.ends(loads, x.shape[1])
         return group_products.outer(left.flatten(0, 1), right.flatten(0, 1), ends)
     y = x.new_zeros(num_experts, x.shape[2], h.shape[3])
     rows = loads.tolist()
@@ -103,7 +103,7 @@ def _by_expert(experts: Tensor, num_experts: int) -> tuple[Tensor, Tensor]:
 def _products(rows: Tensor, weights: Tensor, loads: Tensor) -> Tensor:
     """Rows sorted by expert times their expert's weights: [n·k, K, in] → [n·k, K, out]."""
     if group_products.fit(rows, *weights.shape[1:]):
-        ends = loads.cumsum(0).mul_(rows.shape[1]).to(torch.int32)
+        ends = group_products.ends(loads, rows.shape[1])
         return group_products.product(rows.flatten(0, 1), weights, ends).unflatten(
             0, rows.shape[:2]
         )

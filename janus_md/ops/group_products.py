@@ -19,8 +19,13 @@ def fit(rows: Tensor, *widths: int) -> bool:
     return single and rows.numel() > 0 and all(width % 4 == 0 for width in widths)
 
 
+def ends(counts: Tensor, slots: int) -> Tensor:
+    """The row after each group's last, int32 [G], of groups of ``counts`` [G] atoms that have ``slots`` rows each."""
+    return (counts.cumsum(0) * slots).to(torch.int32)
+
+
 def product(rows: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
-    """rows [n, in], weights [G, in, out], ends int32 [G], the row after each group's last → [n, out]."""
+    """rows [n, in], weights [G, in, out], :func:`ends` of the groups → [n, out]."""
     return F.grouped_mm(_packed(rows), _packed(weights), offs=ends)
 
 
