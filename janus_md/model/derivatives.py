@@ -9,6 +9,7 @@ from torch import Tensor
 
 from janus_md.errors import UserError
 from janus_md.graph import GraphBatch
+from janus_md.graph.batch import NUMBERS
 from janus_md.model.engine import Engine, Inputs, PlainDerivatives
 from janus_md.model.matris import MatRISMoE
 from janus_md.model.recompute import RecomputingDerivatives, activations
@@ -43,13 +44,14 @@ def species_of(numbers: Tensor, known: list[int]) -> Tensor:
     Raises:
         UserError: an element is not in ``known``.
     """
-    table = torch.full((int(max([*known, *numbers.tolist()], default=0)) + 1,), -1)
+    table = torch.full((NUMBERS,), -1)
     table[torch.tensor(known)] = torch.arange(len(known))
-    species = table[numbers.cpu()]
+    on_cpu = numbers.cpu()
+    species = table[on_cpu]
     if len(species) and int(species.min()) < 0:
         from ase.data import chemical_symbols
 
-        missing = chemical_symbols[int(numbers.cpu()[species < 0][0])]
+        missing = chemical_symbols[int(on_cpu[species < 0][0])]
         has = ", ".join(chemical_symbols[number] for number in known)
         raise UserError(f"the model does not know the element {missing}: it was made for {has}")
     return species.to(numbers.device)

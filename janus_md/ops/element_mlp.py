@@ -38,13 +38,24 @@ def element_mlp(
             ends = group_products.ends(counts.index_select(0, present), x.shape[1])
             chosen = experts.index_select(0, present), gates.index_select(0, present)
             return _side_by_side(x, w1, w2, *chosen, ends)
-    return routed_mlp(x, w1, w2, *by_row(experts, gates, counts, x.shape[0]))
+    loads = loads_of(experts, counts, w1.shape[0])
+    return routed_mlp(x, w1, w2, *by_row(experts, gates, counts, x.shape[0]), loads)
 
 
 def by_row(experts: Tensor, gates: Tensor, counts: Tensor, rows: int) -> tuple[Tensor, Tensor]:
     """Experts and gates of all ``rows``, [rows, k], from those of their elements, [S, k]; ``counts``: rows of each."""
     species = torch.repeat_interleave(counts.to(experts.device), output_size=rows)
     return experts.index_select(0, species), gates.index_select(0, species)
+
+
+def loads_of(experts: Tensor, counts: Tensor, num_experts: int) -> Tensor:
+    """Rows of each expert, int64 [E] on the CPU, from the experts of their elements, [S, k]; ``counts``: rows of each.
+
+    Fetching the choice waits for a device once a layer; fetching these sums would in every product of every derivative.
+    """
+    chosen = experts.cpu()
+    rows = counts.unsqueeze(1).expand_as(chosen)
+    return counts.new_zeros(num_experts).scatter_add(0, chosen.flatten(), rows.flatten())
 
 
 def _weights_are_few(x: Tensor, w1: Tensor, w2: Tensor, active: int, elements: int) -> bool:

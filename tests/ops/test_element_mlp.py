@@ -99,15 +99,14 @@ def test_single_precision_as_double(widths):
     torch.manual_seed(0)
     experts = torch.tensor([[0, 2], [2, 1], [1, 0], [0, 2], [2, 0]])
     x, h = torch.randn(5, 3, widths[0]), torch.randn(5, 2, 3, widths[1])
-    weights = torch.randn(4, *widths)
-    for single, double in (
-        (expert_expand(x, weights, experts), expert_expand(x.double(), weights.double(), experts)),
-        (
-            expert_contract(h, weights.transpose(1, 2), experts),
-            expert_contract(h.double(), weights.double().transpose(1, 2), experts),
-        ),
-        (expert_outer(x, h, experts, 4), expert_outer(x.double(), h.double(), experts, 4)),
+    weights, loads = torch.randn(4, *widths), torch.bincount(experts.flatten(), minlength=4)
+    for operator, left, right in (
+        (expert_expand, x, weights),
+        (expert_contract, h, weights.transpose(1, 2)),
+        (expert_outer, x, h),
     ):
+        single = operator(left, right, experts, loads)
+        double = operator(left.double(), right.double(), experts, loads)
         torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=1e-5)
 
 
@@ -118,6 +117,15 @@ def test_wide_layers_of_few_rows_send_rows(monkeypatch: pytest.MonkeyPatch) -> N
     experts, gates = torch.tensor([[0, 1], [2, 3]]), torch.full((2, 2), 0.5)
     found = element_mlp(torch.randn(3, 1, 256), w1, w2, experts, gates, torch.tensor([1, 2]))
     assert found.shape == (3, 1, 256)
+
+
+def test_rows_of_each_expert_are_counted_without_the_table_of_rows() -> None:
+    """Three elements, of which the second is absent; expert 1 has no rows."""
+    experts, counts = torch.tensor([[0, 2], [1, 3], [3, 0]]), torch.tensor([4, 0, 5])
+    loads = module.loads_of(experts, counts, NUM_EXPERTS)
+    table, _ = module.by_row(experts, torch.ones(3, 2), counts, 9)
+    assert loads.tolist() == torch.bincount(table.flatten(), minlength=NUM_EXPERTS).tolist()
+    assert loads.tolist() == [9, 0, 4, 5, 0]
 
 
 def test_forces_ask_for_no_gradient_by_weights(monkeypatch: pytest.MonkeyPatch) -> None:

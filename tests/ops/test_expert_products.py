@@ -15,6 +15,10 @@ def experts():
     return torch.tensor([[0, 2], [2, 1], [1, 0], [0, 2], [2, 0]])
 
 
+def loads(experts, number=NUM_EXPERTS):
+    return torch.bincount(experts.flatten(), minlength=number)
+
+
 def leaf(*shape):
     return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
 
@@ -22,10 +26,11 @@ def leaf(*shape):
 def cases(experts):
     rows, active = experts.shape
     x, h = leaf(rows, 3, 4), leaf(rows, active, 3, 5)
+    table = experts, loads(experts)
     return {
-        "expand": (lambda x, w: expert_expand(x, w, experts), (x, leaf(NUM_EXPERTS, 4, 5))),
-        "contract": (lambda h, w: expert_contract(h, w, experts), (h, leaf(NUM_EXPERTS, 5, 4))),
-        "outer": (lambda x, h: expert_outer(x, h, experts, NUM_EXPERTS), (x, h)),
+        "expand": (lambda x, w: expert_expand(x, w, *table), (x, leaf(NUM_EXPERTS, 4, 5))),
+        "contract": (lambda h, w: expert_contract(h, w, *table), (h, leaf(NUM_EXPERTS, 5, 4))),
+        "outer": (lambda x, h: expert_outer(x, h, *table), (x, h)),
     }
 
 
@@ -57,8 +62,7 @@ def test_registration(name, experts):
     """Schema, fake shapes and dispatch, as torch.library itself checks them."""
     operator = {"expand": expert_expand, "contract": expert_contract, "outer": expert_outer}[name]
     inputs = cases(experts)[name][1]
-    extra = (experts, NUM_EXPERTS) if name == "outer" else (experts,)
-    torch.library.opcheck(operator, (*inputs, *extra))
+    torch.library.opcheck(operator, (*inputs, experts, loads(experts)))
 
 
 def test_forces_ask_for_no_gradient_by_weights(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,12 +72,13 @@ def test_forces_ask_for_no_gradient_by_weights(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(expert_products, "expert_outer", lambda *a: called.append(1) or honest(*a))
     x = torch.randn(3, 2, 4, requires_grad=True)
     weights = torch.randn(5, 4, 6, requires_grad=True)
-    energy = expert_products.expert_expand(x, weights, torch.tensor([[0], [3], [3]])).sin().sum()
+    experts = torch.tensor([[0], [3], [3]])
+    table = experts, loads(experts, 5)
+    energy = expert_products.expert_expand(x, weights, *table).sin().sum()
     (force,) = torch.autograd.grad(energy, x, create_graph=True)
     assert not called
     force.square().sum().backward()
     assert called and weights.grad is not None
-    (by_leaf,) = torch.autograd.grad(
-        expert_products.expert_expand(x, weights, torch.tensor([[0], [3], [3]])).sum(), weights
-    )
+    again = expert_products.expert_expand(x, weights, *table)
+    (by_leaf,) = torch.autograd.grad(again.sum(), weights)
     assert by_leaf.abs().sum() > 0

@@ -72,12 +72,14 @@ class Counter(TorchDispatchMode):
 def test_products_with_experts_count_what_they_multiply() -> None:
     x, h = torch.randn(5, 2, 3), torch.randn(5, 2, 2, 4)
     weights, experts = torch.randn(6, 3, 4), torch.randint(0, 6, (5, 2))
+    loads = torch.bincount(experts.flatten(), minlength=6)
     calls = {
-        expert_expand: (x, weights, experts),
-        expert_contract: (h, weights.transpose(1, 2), experts),
-        expert_outer: (x, h, experts, 6),
+        expert_expand: (x, weights),
+        expert_contract: (h, weights.transpose(1, 2)),
+        expert_outer: (x, h),
     }
-    for operator, arguments in calls.items():
+    for operator, factors in calls.items():
+        arguments = (*factors, experts, loads)
         with FlopCounterMode(display=False) as inside:
             operator._init_fn(*arguments)
         assert products(operator._opoverload, arguments, {}, None) == inside.get_total_flops()

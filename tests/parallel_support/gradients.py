@@ -88,7 +88,8 @@ def slopes(janus: Janus, share: Share) -> float:
     janus.model.zero_grad(set_to_none=True)
     whole = replace(share, batch=replace(batch, graphs=with_volumes(batch.graphs)))
     prediction = janus.predict(whole, stress=True)
-    loss = total_loss(loss_terms(LOSS, WEIGHTS, prediction, batch.targets, batch.members), WEIGHTS)
+    terms = loss_terms(LOSS, WEIGHTS, prediction, batch.targets, batch.members)
+    loss = total_loss(terms, WEIGHTS, prediction)
     janus.backward(loss)
     return float(loss.detach())
 

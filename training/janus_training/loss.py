@@ -22,25 +22,33 @@ def weights_at(config: LossConfig, progress: float) -> dict[str, float]:
     return {name: weight_at(getattr(config, name).weight, progress) for name in LABELS}
 
 
-def penalty(difference: Tensor, term: TermConfig, members: int | None = None) -> Tensor:
+def penalty(difference: Tensor, labelled: Tensor, term: TermConfig, members: int) -> Tensor:
     """Mean of |d|, d², Huber's function of d, or (``norm``) of the length of d along its last axis.
 
     Args:
-        difference: one row for each member of the batch that this process holds.
-        members: of the whole batch; None where it is all here.
+        difference: one row for each structure or atom that this process holds, [n, ...].
+        labelled: which of them have a label, bool [n]; the others count for nothing.
+        members: how many of the whole batch have one.
     """
-    count = max(1, len(difference) if members is None else members)
+    values = _of_each(difference, term)
+    width = math.prod(values.shape[1:])
+    # Rows are not picked out: a device would be waited for to know how many there are.
+    kept = torch.where(labelled.view(-1, *[1] * (values.dim() - 1)), values, 0.0)
+    return kept.sum() / (max(1, members) * width)
+
+
+def _of_each(difference: Tensor, term: TermConfig) -> Tensor:
+    """The penalty of each number, or of each row where it is of a length."""
     if term.form == "norm":
         # The square root has no derivative at zero; a floor far below any label keeps it finite.
-        return (difference.square().sum(-1) + 1e-18).sqrt().sum() / count
-    values = count * math.prod(difference.shape[1:])
+        return (difference.square().sum(-1) + 1e-18).sqrt()
     if term.form == "l1":
-        return difference.abs().sum() / values
+        return difference.abs()
     if term.form == "l2":
-        return difference.square().sum() / values
+        return difference.square()
     zero = torch.zeros_like(difference)
-    total = torch.nn.functional.huber_loss(difference, zero, delta=term.delta, reduction="sum")
-    return total / (values * term.delta)
+    huber = torch.nn.functional.huber_loss(difference, zero, delta=term.delta, reduction="none")
+    return huber / term.delta
 
 
 def loss_terms(
@@ -48,30 +56,33 @@ def loss_terms(
     weights: dict[str, float],
     prediction: Prediction,
     targets: Targets,
-    members: dict[str, int] | None = None,
+    members: dict[str, int],
 ) -> dict[str, Tensor]:
     """Unweighted terms with a weight above zero; scalars, float64.
 
-    ``members``: how many of the whole batch have each label, where this is a share of it: the shares' terms add up.
+    ``members``: how many of the whole batch have each label. Where this is a share of it, the shares' terms add up.
     """
     differences = {
-        "energy": lambda: ((prediction.energy - targets.energy) / targets.sizes)[
-            targets.has_energy
-        ],
-        "forces": lambda: (_known(prediction.forces) - targets.forces)[targets.has_forces],
-        "stress": lambda: (_known(prediction.stress) - targets.stress)[targets.has_stress],
-        "magmoms": lambda: (_known(prediction.magmoms) - targets.magmoms)[targets.has_magmoms],
+        "energy": lambda: (prediction.energy - targets.energy) / targets.sizes,
+        "forces": lambda: _known(prediction.forces) - targets.forces,
+        "stress": lambda: _known(prediction.stress) - targets.stress,
+        "magmoms": lambda: _known(prediction.magmoms) - targets.magmoms,
     }
     return {
-        name: penalty(difference(), getattr(config, name), members[name] if members else None)
+        name: penalty(
+            difference(), getattr(targets, f"has_{name}"), getattr(config, name), members[name]
+        )
         for name, difference in differences.items()
         if weights[name] > 0
     }
 
 
-def total_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-    """Weighted sum of the terms."""
-    return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+def total_loss(
+    terms: dict[str, Tensor], weights: dict[str, float], prediction: Prediction
+) -> Tensor:
+    """Weighted sum of the terms; zero, of the prediction still, where a batch has nothing that now has a weight."""
+    weighted = [weights[name] * term for name, term in terms.items()]
+    return torch.stack(weighted or [0.0 * prediction.energy.sum()]).sum()
 
 
 def _known(value: Tensor | None) -> Tensor:

@@ -30,7 +30,7 @@ def take_step(
     janus.mesh.ledger.phase = ENERGY
     prediction = janus.predict(share, stress=stress)
     terms = loss_terms(config.loss, weights, prediction, batch.targets, batch.members)
-    loss = total_loss(terms, weights)
+    loss = total_loss(terms, weights, prediction)
     optimizer.zero_grad(set_to_none=True)
     janus.backward(loss)
     norm = janus.clip(math.inf if config.optimiser.clip is None else config.optimiser.clip)
@@ -38,5 +38,5 @@ def take_step(
         raise UserError("the loss is no longer finite; start again with a lower optimiser.lr")
     optimizer.step()
     janus.mesh.ledger.phase = BETWEEN
-    values = janus.mesh.total([float(loss.detach()), *(float(t.detach()) for t in terms.values())])
+    values = janus.mesh.total(torch.stack([loss, *terms.values()]).tolist())
     return dict(zip(["loss", *terms], values, strict=True)) | {"gradient": norm}

@@ -16,19 +16,19 @@ import janus_md.ops.expert_products  # noqa: F401 (registers the operators)
 
 
 @register_flop_formula(torch.ops.janus.expert_expand)
-def _expand(x: list[int], weights: list[int], experts: list[int], **_: Any) -> int:
+def _expand(x: list[int], weights: list[int], experts: list[int], *_: Any, **__: Any) -> int:
     """x: [n, K, in]. weights: [E, in, out]. experts: [n, k]."""
     return 2 * experts[0] * experts[1] * x[1] * weights[1] * weights[2]
 
 
 @register_flop_formula(torch.ops.janus.expert_contract)
-def _contract(h: list[int], weights: list[int], experts: list[int], **_: Any) -> int:
-    """h: [n, k, K, in]. weights: [E, in, out]. experts: [n, k]."""
+def _contract(h: list[int], weights: list[int], *_: Any, **__: Any) -> int:
+    """h: [n, k, K, in]. weights: [E, in, out]."""
     return 2 * h[0] * h[1] * h[2] * weights[1] * weights[2]
 
 
 @register_flop_formula(torch.ops.janus.expert_outer)
-def _outer(x: list[int], h: list[int], experts: list[int], number: int, **_: Any) -> int:
+def _outer(x: list[int], h: list[int], *_: Any, **__: Any) -> int:
     """x: [n, K, in]. h: [n, k, K, out]."""
     return 2 * h[0] * h[1] * h[2] * x[2] * h[3]
 
