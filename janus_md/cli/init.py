@@ -15,7 +15,9 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    preset: Annotated[str, typer.Argument(help="tiny, small, fast, 10m, moe-s, moe-m or moe-l.")],
+    preset: Annotated[
+        str, typer.Argument(help="tiny, lean, small, fast, 10m, moe-s, moe-m or moe-l.")
+    ],
     output: ModelOutput,
     elements: Elements = None,
     seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
