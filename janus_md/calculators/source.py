@@ -72,8 +72,10 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UserError(f"device '{name}' is unknown: give auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device '{name}' is not available here: give --device cpu or auto")
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device '{name}' is not one that models run on: give auto, cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device '{name}' is not available here: give another, cpu or auto")
     return device
 
 

@@ -74,6 +74,13 @@ def test_command_line_over_file_over_defaults(recipe: Path) -> None:
             r"weight.edn' \(did you mean 'loss.energy.weight.end'\?\)",
         ),
         ("loss.energy.form=norm", r"for forces"),
+        ("loss.energy.weight=-1", r"weight' is -1; give a number not below 0 or keys and values"),
+        (
+            "loss={energy: {weight: 0}, forces: {weight: {start: 0, end: 0}}}",
+            r"'loss' is not right: give at least one term a weight above 0",
+        ),
+        ("optimiser.betas=[0.9, 1.5]", r"'optimiser.betas.1' is 1.5; give a number below 1"),
+        ("model.name=x", r"unknown key 'model.name'"),
         ("train.steps", r"--set train.steps has no '='"),
         ("=3", r"--set =3 has no key before '='"),
         ("train..steps=3", r"'train..steps' has an empty name beside a '\.'"),

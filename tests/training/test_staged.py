@@ -18,6 +18,7 @@ from janus_md.errors import UserError
 from janus_md.graph import GraphBatch, batch_graphs, build_graph
 from janus_md.graph.batch import Layout, NarrowRows, keep_together
 from janus_md.model import MatRISMoE, predict, preset
+from janus_md.model.engine import PlainDerivatives
 from janus_training import staged
 from janus_training.metrics import read_metrics
 from janus_training.staged import Sizes, StagedDerivatives, trace
@@ -83,6 +84,7 @@ class Uncompiled(StagedDerivatives):
     """The traced graph run as it is: the same derivatives without minutes of compilation."""
 
     def __init__(self, model: MatRISMoE, typical: Sizes = TYPICAL) -> None:
+        self._plain = PlainDerivatives(model)
         self._compiled = trace(model, typical)
 
 
@@ -106,6 +108,17 @@ def test_parameter_gradients_are_those_of_the_plain_step(variant):
     expected = predict(model, batch, training=True)
     found = predict(model, batch, training=True, engine=engine)
     torch.testing.assert_close(found.forces, expected.forces, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("typical", "layout"), [(TYPICAL, keep_together), (NARROW, NarrowRows(7))])
+def test_a_rank_without_atoms_takes_the_step_too(typical: Sizes, layout: Layout) -> None:
+    """More ranks than structures in the last batch of an epoch; whole rows and narrow ones."""
+    model = MatRISMoE(preset("tiny", **SMALL, **VARIANTS["dense"], line_blocks=0)).double()
+    found, gradients = parameter_gradients(
+        model, batch_of(model, [], layout), Uncompiled(model, typical)
+    )
+    assert found.energy.shape == (0,) and found.forces.shape == (0, 3)
+    assert not any(gradient.any() for gradient in gradients.values())
 
 
 @pytest.mark.parametrize("variant", ["dense", "moe"])

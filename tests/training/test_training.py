@@ -8,15 +8,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import janus_training.loop as loop
 from janus_md.errors import UserError
-from janus_md.io import read_frames
+from janus_md.io import read_frames, write_frames
 from janus_md.model import load_model
+from janus_training.checkpoint import load_progress
 from janus_training.config import Config, TrackConfig
 from janus_training.loop import train
+from janus_training.loss import weights_at
 from janus_training.metrics import Metrics, read_metrics
 from janus_training.recipe import load_config
 from janus_training.run import run_config
@@ -183,6 +186,9 @@ def test_a_file_is_no_folder_of_a_run(config: Config, tmp_path: Path) -> None:
         (["data.max_force=1e-9"], r"no frame is left"),
         (["loss.magmoms.weight=1"], r"model.magmoms is false"),
         (["batch.edges=10"], r"raise batch.edges to at least"),
+        (["train.device=gpu"], r"device 'gpu' is unknown"),
+        (["train.device=mps"], r"device 'mps' is not one that models run on"),
+        (["train.device=cuda:99"], r"device 'cuda:99' is not available here"),
     ],
 )
 def test_wrong_input_is_refused_before_a_folder_is_made(
@@ -252,6 +258,84 @@ def test_a_run_killed_before_its_report_gets_it(
     monkeypatch.setattr(loop, "write_report", lambda run, *_: written.append(run))
     train(run_config(run, []), run, resume=True)
     assert written == [run]
+
+
+def test_a_run_goes_on_from_another_folder(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = train(load_config(tmp_path / "recipe.yaml", ["data.root=data"]), tmp_path / "run")
+    monkeypatch.chdir(run)
+    train(run_config(run, ["train.steps=12"]), run, resume=True)
+    assert read_metrics(run)[-1]["step"] == 12
+
+
+def test_labels_that_nothing_is_trained_on_are_named(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(load_config(tmp_path / "recipe.yaml", ["loss.stress.weight=0"]), tmp_path / "run")
+    assert "have stress labels that loss.stress.weight=0 ignores" in capsys.readouterr().err
+    train(config, tmp_path / "all")
+    assert "ignores" not in capsys.readouterr().err
+
+
+def test_magnetic_moments_are_learnt(config: Config, tmp_path: Path) -> None:
+    """Each atom's is the size of its own element's; signs are nobody's business."""
+    frames = read_frames(tmp_path / "data" / "first.extxyz")
+    for frame in frames:
+        numbers = frame.atoms.numbers
+        frame.magmoms = np.where(numbers == numbers.min(), 0.3, -1.2)
+    write_frames(tmp_path / "data" / "magnetic.extxyz", frames)
+    settings = [
+        "data.sets=[{path: magnetic.extxyz}]", "model.magmoms=true", "loss.magmoms.weight=1",
+        "loss.magmoms.form=l1", "loss.energy.weight=0", "loss.forces.weight=0",
+        "loss.stress.weight=0", "train.steps=100", "train.validate_every=100",
+    ]  # fmt: skip
+    run = train(load_config(tmp_path / "recipe.yaml", settings), tmp_path / "run")
+    errors = [row["magmoms"] for row in read_metrics(run) if row["kind"] == "train"]
+    assert sum(errors[-5:]) < 0.5 * sum(errors[:5])
+
+
+def test_without_labels_to_validate_on_the_best_is_the_last(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And not the model before its first step, whose error no other is below either."""
+    settings = ["loss.energy.weight=0", "loss.forces.weight=0", "loss.stress.weight=1"]
+    frames = read_frames(tmp_path / "data" / "first.extxyz")
+    for frame in frames:
+        frame.stress = None
+    write_frames(tmp_path / "data" / "bare.extxyz", frames)
+    settings += ["data.sets.0.valid=bare.extxyz", "data.sets.1.valid_fraction=0"]
+    run = train(load_config(tmp_path / "recipe.yaml", settings), tmp_path / "run")
+    for name in ("best", "last"):
+        assert (run / "checkpoints" / name).resolve().name == "step-00000011"
+    assert capsys.readouterr().err.count("checkpoints/best is the last") == 1
+
+
+def test_weights_that_begin_at_zero(config: Config, tmp_path: Path) -> None:
+    """The first step has nothing to learn from, and harms nothing."""
+    ramp = "{start: 0, end: 1, begin: 0.3, finish: 0.9}"
+    settings = [f"loss.{name}.weight={ramp}" for name in ("energy", "forces", "stress")]
+    run = train(load_config(tmp_path / "recipe.yaml", settings), tmp_path / "run")
+    losses = [row["loss"] for row in read_metrics(run) if row["kind"] == "train"]
+    assert losses[0] == 0.0 and losses[-1] > 0.0
+
+
+def test_a_better_score_at_a_step_that_is_saved_already_is_kept(
+    config: Config, tmp_path: Path
+) -> None:
+    """Or a resumed run would take a worse one for the best."""
+    often = config.train.model_copy(update={"checkpoint_minutes": 0.0})
+    run = train(config.model_copy(update={"train": often}), tmp_path / "run")
+    scores: dict[int, float] = {}
+    weights = weights_at(config.loss, 1.0)
+    for row in read_metrics(run):
+        if row["kind"] == "valid":
+            errors = [weights[n] * (row[n] or 0.0) for n in ("energy", "forces", "stress")]
+            scores[row["step"]] = scores.get(row["step"], 0.0) + sum(errors)
+    assert min(scores, key=lambda step: scores[step]) == 11
+    state = load_progress(run)
+    assert state is not None and state.best == pytest.approx(scores[11])
 
 
 def test_tensorboard_where_it_is_asked_for(config: Config, tmp_path: Path) -> None:

@@ -103,9 +103,12 @@ class Checkpoints:
         links = ("last", "best") if best else ("last",)
         name = f"step-{progress.step:08d}"
         mesh = self._janus.mesh
+        content = json.dumps(asdict(progress), indent=2) + "\n"
         # The first rank, which gives the folder its name, knows whether it has it.
         if mesh.any(mesh.first and (self._root / name).exists()):
             if mesh.first:
+                # The weights are there already; they may have turned out to be the best meanwhile.
+                _replace(self._root / name / STATE, content)
                 self._point(links, name)
             return
         scratch = self._root / f".{name}.part"
@@ -113,7 +116,6 @@ class Checkpoints:
             own, averaged = self._own(), self._averaged()
             self._written = self._writer.submit(self._write, scratch, own, averaged)
         if mesh.first:
-            content = json.dumps(asdict(progress), indent=2) + "\n"
             self._closed = self._writer.submit(self._close, scratch, name, links, content)
         if not self._behind:
             self.wait()
@@ -246,6 +248,13 @@ def _mark(scratch: Path, place: int) -> Path:
 def _flush(file: Path) -> None:
     with file.open("rb") as stream:
         os.fsync(stream.fileno())
+
+
+def _replace(file: Path, content: str) -> None:
+    scratch = file.with_name(f".{file.name}.part")
+    scratch.write_text(content)
+    _flush(scratch)
+    scratch.replace(file)
 
 
 def _point(link: Path, target: str) -> None:

@@ -8,11 +8,14 @@ Times are minutes, lengths Å, energies eV.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
 
 from janus_md.io import LabelKeys
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""Share of a running mean that a step keeps."""
 
 
 class Part(BaseModel):
@@ -105,7 +108,7 @@ class Ramp(Part):
 class TermConfig(Part):
     """One term of the loss. ``norm`` (forces only) is the length of the difference of two 3-vectors."""
 
-    weight: float | Ramp = 0.0
+    weight: NonNegativeFloat | Ramp = 0.0
     form: Literal["l1", "l2", "huber", "norm"] = "huber"
     delta: float = Field(
         0.01, gt=0, description="Huber: where the square becomes a line, in the label's unit."
@@ -127,6 +130,14 @@ class LossConfig(Part):
                 raise ValueError(f"{name}.form cannot be 'norm', which is for forces")
         return self
 
+    @model_validator(mode="after")
+    def _some_weight(self) -> LossConfig:
+        terms = (self.energy, self.forces, self.stress, self.magmoms)
+        ends = [max(w.start, w.end) if isinstance(w := t.weight, Ramp) else w for t in terms]
+        if not any(ends):
+            raise ValueError("give at least one term a weight above 0")
+        return self
+
 
 class OptimiserConfig(Part):
     method: Literal["muon", "soap", "adamw"] = Field(
@@ -139,7 +150,7 @@ class OptimiserConfig(Part):
         gt=0,
         description="Structures per batch that lr is meant for; lr then grows with √batch.",
     )
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Decay, Decay] = (0.9, 0.98)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(1e-3, ge=0, description="Not on norms, biases and tables.")
     clip: float | None = Field(10.0, gt=0, description="Largest global norm of the gradient.")
@@ -162,7 +173,7 @@ class ScheduleConfig(Part):
 
 
 class EmaConfig(Part):
-    decay: float = Field(0.99, ge=0, lt=1, description="0 turns averaging off.")
+    decay: Decay = Field(0.99, description="0 turns averaging off.")
 
 
 class TrainConfig(Part):
@@ -173,7 +184,7 @@ class TrainConfig(Part):
     )
     seed: int = Field(0, ge=0)
     dtype: Literal["float32", "float64"] = "float32"
-    device: str = "cpu"
+    device: str = Field("cpu", description="cpu, cuda, or auto: the GPU where there is one.")
     threads: PositiveInt | None = Field(
         None, description="CPU threads of the step; null leaves torch's choice."
     )
@@ -250,7 +261,7 @@ class TrackConfig(Part):
 class Config(Part):
     """A whole run. ``model`` holds ``preset`` and any field of ``janus_md.model.ModelConfig``."""
 
-    model: dict[str, Any] = Field(default_factory=lambda: {"preset": "small"})
+    model: dict[str, Any] = Field(default_factory=lambda: {"preset": "lean"})
     data: DataConfig
     batch: BatchConfig = BatchConfig(structures=4)
     loss: LossConfig = LossConfig()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Generator, Iterator
@@ -14,7 +15,7 @@ import torch
 
 from janus_md.errors import UserError
 from janus_md.model.engine import Engine
-from janus_training.batches import prefetch
+from janus_training.batches import LABELS, prefetch
 from janus_training.checkpoint import Checkpoints, Progress
 from janus_training.config import Config, LossConfig
 from janus_training.data import Frames, load_frames
@@ -72,7 +73,7 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
             # Only now: whatever can be wrong with the input has been looked at.
             begin_run(run, config)
         with _settings(config), Reporter(config.train.log_every, mesh.first) as reporter:
-            _describe(reporter, frames, mesh)
+            _describe(reporter, config.loss, frames, mesh)
             recorder = StepProfile(run, profile, mesh)
             _train(config, data, run, clock, reporter, mesh, device, recorder)
             if missed := recorder.missed():
@@ -90,7 +91,7 @@ def _train(
     janus = _applied(config, data, mesh, device)
     shares = Shares(data.train, mesh, janus.too_large)
     if config.train.compile:
-        janus.engine = _compiled(data, janus, shares, reporter)
+        janus.engine = _compiled(data, janus, reporter)
     optimizer = build_optimizer(janus.model, config.optimiser, structures_per_batch)
     peak = peak_rate(config.optimiser, structures_per_batch)
     ema = Ema(janus.model, config.ema.decay)
@@ -113,7 +114,12 @@ def _train(
             results[:] = predict_shared(janus, data.valid, config.batch)
         score = _write_validation(metrics, reporter, config.loss, state.step, clock, results)
         horizon.reserve = 1.5 * (clock.minutes - begin) + REPORT_MINUTES
-        better = score is None or state.best is None or score < state.best
+        if score is None and state.step == 0:
+            reporter.say(
+                "no frame to validate on has a label with a weight: checkpoints/best is the last"
+            )
+        unknown = state.best is None or math.isnan(state.best)
+        better = score is None or unknown or score < state.best
         state.best = score if better else state.best
         save(best=better)
 
@@ -195,13 +201,14 @@ def _applied(config: Config, data: Data, mesh: Mesh, device: torch.device) -> Ja
     return janus
 
 
-def _compiled(data: Data, janus: Janus, shares: Shares, reporter: Reporter) -> Engine:
+def _compiled(data: Data, janus: Janus, reporter: Reporter) -> Engine:
     # Here, because the compiler takes a second to import.
     from janus_training.staged import Sizes, StagedDerivatives
 
     reporter.say("compiling the step: minutes for a new architecture, less for one compiled before")
+    # Of the whole batch: a rank's share of it may have no atoms, and so no rows to tell the layout by.
     _, chosen = next(data.sampler.walk(Position()))
-    return StagedDerivatives(janus.model, Sizes.of(shares(chosen).batch.graphs))
+    return StagedDerivatives(janus.model, Sizes.of(data.train.batch(chosen).graphs))
 
 
 def _batches(
@@ -228,25 +235,29 @@ def _write_validation(
     metrics: Metrics, reporter: Reporter, loss: LossConfig, step: int, clock: Clock,
     results: list[Result],
 ) -> float | None:  # fmt: skip
-    """One row a task. The score is the sum of MAEs (eV, Å) over tasks with the last weights of the loss."""
+    """One row a task. The score is the sum of MAEs (eV, Å) over tasks with the last weights of the loss.
+
+    None where no term that has a weight then has a label.
+    """
     last = weights_at(loss, 1.0)
-    score = 0.0
+    scores: list[float] = []
     for task, members in by_task(results).items():
         errors = errors_of("valid", task, members)
         found = {
             "energy": errors["energy_mae"], "forces": errors["force_mae"], "stress": errors["stress_mae"]
         }  # fmt: skip
-        score += sum(last[name] * mae / 1000.0 for name, mae in found.items() if mae is not None)
+        weighed = {name: mae for name, mae in found.items() if mae is not None and last[name] > 0}
+        scores += [last[name] * mae / 1000.0 for name, mae in weighed.items()]
         row = {name: None if mae is None else mae / 1000.0 for name, mae in found.items()}
         metrics.write(
             {"kind": "valid", "step": step, "minutes": round(clock.minutes, 4), "task": task} | row
         )
         text = ", ".join(f"{name} {mae:.4g}" for name, mae in found.items() if mae is not None)
         reporter.say(f"step {step}  {clock.minutes:.1f} min  valid {task}: {text} (MAE; meV, Å)")
-    return score if results else None
+    return sum(scores) if scores else None
 
 
-def _describe(reporter: Reporter, frames: Frames, mesh: Mesh) -> None:
+def _describe(reporter: Reporter, loss: LossConfig, frames: Frames, mesh: Mesh) -> None:
     if mesh.world.size > 1:
         reporter.say(f"{mesh.world.size} ranks: {mesh.replicas.size} x units of {mesh.unit.size}")
     for file, count in frames.dropped.items():
@@ -255,6 +266,10 @@ def _describe(reporter: Reporter, frames: Frames, mesh: Mesh) -> None:
         f"{len(frames.train)} frames to train on, {len(frames.valid)} to validate on, "
         f"{len(frames.elements)} elements, tasks: {', '.join(frames.tasks)}"
     )
+    for name in LABELS:
+        labelled = sum(getattr(frame, name) is not None for frame in frames.train)
+        if labelled and not getattr(loss, name).weight:
+            reporter.say(f"{labelled} of them have {name} labels that loss.{name}.weight=0 ignores")
 
 
 @contextmanager

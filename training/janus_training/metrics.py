@@ -38,7 +38,7 @@ class Metrics:
         self._writes = writes
         if not writes:
             return
-        self._trackers = open_trackers(track, run)
+        self._trackers = open_trackers(track, run, step)
         kept = [row for row in read_metrics(run) if row["step"] <= step] if step else []
         # A run killed between its last checkpoint and its report validates the same weights again.
         self._known = {_what(row) for row in kept if row["kind"] == "valid"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -38,7 +39,9 @@ def filled_in(config: Config, frames: Frames) -> Config:
     if config.loss.magmoms.weight and not model.magmoms:
         raise UserError("loss.magmoms has a weight but model.magmoms is false; set it to true")
     _refuse_unlabelled(config.loss, frames)
-    return config.model_copy(update={"model": model.model_dump(mode="json")})
+    # In full, so that the run can be taken up, or repeated, from another folder.
+    data = config.data.model_copy(update={"root": str(Path(config.data.root).resolve())})
+    return config.model_copy(update={"model": model.model_dump(mode="json"), "data": data})
 
 
 def _refuse_unlabelled(loss: LossConfig, frames: Frames) -> None:

@@ -23,7 +23,7 @@ from janus_md.errors import UserError
 from janus_md.graph import GraphBatch
 from janus_md.graph.batch import FAR_AWAY
 from janus_md.model import MatRISMoE
-from janus_md.model.engine import Derivatives, Inputs
+from janus_md.model.engine import Derivatives, Inputs, PlainDerivatives
 
 SMALLEST = 2
 """Least number of atoms, graphs and slots a compiled step is given."""
@@ -66,11 +66,17 @@ class StagedDerivatives:
             raise UserError(
                 "train.compile needs a C++ compiler and found none: install g++ or set train.compile=false"
             ) from None
+        self._plain = PlainDerivatives(model)
         self._compiled = torch.compile(trace(model, typical), dynamic=True, fullgraph=True)
         self._compiled(*_example(model, typical))
 
     def __call__(self, inputs: Inputs) -> Derivatives:
-        """Energies, features and gradients of a batch in one table, ready for one more derivative."""
+        """Energies, features and gradients of a batch in one table, ready for one more derivative.
+
+        A rank's share of the last batch of an epoch may be empty: there is nothing to compile for.
+        """
+        if not len(inputs.species):
+            return self._plain(inputs)
         atoms, (rows, slots) = len(inputs.species), inputs.neighbours[0].shape
         energies, features, gradients = self._compiled(*_arguments(inputs))
         return Derivatives(energies[:atoms], features[:atoms], [gradients[:rows, :slots]])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
 from janus_md.errors import UserError
 from janus_training.config import TrackConfig
 
 FACTS = ("kind", "step", "epoch", "task")
+IDENTITY = "wandb-id.txt"
 
 
 class Tracker(Protocol):
@@ -19,25 +21,30 @@ class Tracker(Protocol):
     def close(self) -> None: ...
 
 
-def open_trackers(config: TrackConfig, run: Path) -> list[Tracker]:
-    """What the recipe asks for; raises ``UserError`` where the package for it is not installed."""
+def open_trackers(config: TrackConfig, run: Path, step: int) -> list[Tracker]:
+    """What the recipe asks for of a run that begins, or goes on, at ``step``.
+
+    Raises ``UserError`` where the package for it is not installed.
+    """
     trackers: list[Tracker] = []
     if config.tensorboard:
-        trackers.append(TensorBoard(run))
+        trackers.append(TensorBoard(run, step))
     if config.wandb is not None:
         trackers.append(Wandb(run, config.wandb))
     return trackers
 
 
 class TensorBoard:
-    """Event files in ``RUN/tensorboard``."""
+    """Event files in ``RUN/tensorboard``; what an earlier part of the run wrote after its checkpoint is dropped."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, step: int) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise UserError(_missing("tensorboard", "tensorboard")) from None
-        self._writer = SummaryWriter(str(run / "tensorboard"))
+        self._writer = SummaryWriter(
+            str(run / "tensorboard"), purge_step=step + 1 if step else None
+        )
 
     def write(self, row: dict[str, Any]) -> None:
         for name, value in scalars(row).items():
@@ -55,7 +62,9 @@ class Wandb:
             import wandb
         except ImportError:
             raise UserError(_missing("wandb", "wandb")) from None
-        self._run = wandb.init(project=project, name=run.name, dir=str(run), resume="allow")
+        self._run = wandb.init(
+            project=project, name=run.name, dir=str(run), id=_identity(run), resume="allow"
+        )
 
     def write(self, row: dict[str, Any]) -> None:
         self._run.log(scalars(row), step=row["step"])
@@ -64,13 +73,21 @@ class Wandb:
         self._run.finish()
 
 
+def _identity(run: Path) -> str:
+    """What the project knows the run by: drawn once, kept in its folder."""
+    file = run / IDENTITY
+    if not file.exists():
+        file.write_text(uuid4().hex)
+    return file.read_text()
+
+
 def scalars(row: dict[str, Any]) -> dict[str, float]:
-    """``train/forces`` or ``valid/TASK/forces`` and the like: every number of a row."""
+    """``train/forces`` or ``valid/TASK/forces`` and the like: every number of a row, but not the accounts of ranks."""
     place = "/".join([row["kind"], *([row["task"]] if "task" in row else [])])
     return {
         f"{place}/{name}": value
         for name, value in row.items()
-        if name not in FACTS and value is not None
+        if name not in FACTS and isinstance(value, int | float)
     }
 
 

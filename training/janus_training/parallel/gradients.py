@@ -89,8 +89,8 @@ def clip_to_norm(
     """
     common = torch.stack([_squares(everywhere), _squares(sharded)])
     if mesh.unit.size > 1:
-        own = common[1:].clone()
-        common[1:] = start_all_reduce(own, mesh.unit, "norm").wait()
+        own = common[1:].to(mesh.device, copy=True)
+        common[1:] = start_all_reduce(own, mesh.unit, "norm").wait().cpu()
     norm = math.sqrt(float(common.sum()))
     scale = limit / (norm + 1e-6)
     if scale < 1.0:

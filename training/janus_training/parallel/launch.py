@@ -15,6 +15,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from janus_md.calculators.source import choose_device
 from janus_md.errors import UserError
 from janus_training.launcher import launcher
 
@@ -49,16 +50,16 @@ def joined(device: str) -> Iterator[torch.device]:
         UserError: also one that says that another rank is gone. Of equal ones on several ranks, all but the first
             are marked as ``repeated``.
     """
-    where = torch.device(device)
     place = _meet()
     if place is None:
-        yield where
+        yield choose_device(device)
         return
-    if where.type == "cuda":
-        where = torch.device("cuda", place.local % torch.cuda.device_count())
-        torch.cuda.set_device(where)
-    backend = "nccl" if where.type == "cuda" else "gloo"
     try:
+        where = choose_device(device)
+        if where.type == "cuda":
+            where = torch.device("cuda", place.local % torch.cuda.device_count())
+            torch.cuda.set_device(where)
+        backend = "nccl" if where.type == "cuda" else "gloo"
         dist.init_process_group(
             backend, store=place.store, rank=place.rank, world_size=place.size, timeout=PATIENCE
         )
