@@ -47,6 +47,13 @@ def test_gradients_in_single_precision(fields: dict[str, Any]) -> None:
                 assert difference < 1e-5, (layout, name, difference)
 
 
+def test_experts_that_travel_as_16_bit_floats_change_a_per_cent_at_most() -> None:
+    """Of a parameter's largest entry; and they do change something, so that they did travel so."""
+    layouts = {"half": (4, False, {"compress_experts": "fp16"})}
+    for found in on_ranks(4, differences_in_layouts, "float64", {}, layouts, [0, 1, 2, 3]):
+        assert 1e-6 < max(found["half"].values()) < 2e-2
+
+
 def test_a_batch_smaller_than_the_ranks() -> None:
     """Three ranks have nothing at all, and no elements to restore experts for."""
     layouts = {"all three": (4, False, {}), "replicas": (1, False, {}), "graphs": (2, True, {})}
