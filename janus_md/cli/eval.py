@@ -17,6 +17,7 @@ COLUMNS = {
     "energy_mae": "E MAE", "energy_rmse": "E RMSE",
     "force_mae": "F MAE", "force_rmse": "F RMSE",
     "stress_mae": "S MAE", "stress_rmse": "S RMSE",
+    "magmom_mae": "M MAE", "magmom_rmse": "M RMSE",
 }  # fmt: skip
 
 
@@ -34,7 +35,7 @@ def evaluate(
     force: Force = False,
     device: Device = "auto",
 ) -> None:
-    """MAE and RMSE of energy (meV/atom), forces (meV/Å) and stress (meV/Å³) per file and task."""
+    """MAE and RMSE of energy, forces, stress and magnetic moments (meV, Å, mμ_B) per file and task."""
     if output is not None:
         refuse_existing(output, force)
     try:
@@ -65,4 +66,5 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         ).rstrip()
         for row in cells
     ]
-    return [*lines, "energy in meV/atom, forces in meV/Å, stress in meV/Å³"]
+    units = "energy in meV/atom, forces in meV/Å, stress in meV/Å³, magnetic moments in mμ_B"
+    return [*lines, units]

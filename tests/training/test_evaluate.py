@@ -16,12 +16,12 @@ from janus_md.cli import train as train_command
 from janus_md.errors import UserError
 from janus_md.graph import batch_graphs, build_graph
 from janus_md.io import Frame, read_frames, write_frames
-from janus_md.model import MatRISMoE, predict, preset, save_model
+from janus_md.model import MatRISMoE, load_model, predict, preset, save_model
 from janus_training.evaluate import evaluate_files
 
 KEYS = [
     "file", "task", "frames", "energy_mae", "energy_rmse", "force_mae", "force_rmse",
-    "stress_mae", "stress_rmse",
+    "stress_mae", "stress_rmse", "magmom_mae", "magmom_rmse",
 ]  # fmt: skip
 
 
@@ -45,8 +45,6 @@ def app() -> typer.Typer:
 
 def shifted(checkpoint: Path, frames: list[Frame], task: int) -> list[Frame]:
     """Labels of the model itself, energies off by ±3 meV/atom, forces by 5 meV/Å, stress by 7 meV/Å³."""
-    from janus_md.model import load_model
-
     model = load_model(checkpoint)
     for number, frame in enumerate(frames):
         batch = batch_graphs([build_graph(frame.atoms, 4.0, 3.0)], task=[task])
@@ -64,7 +62,25 @@ def test_errors_are_those_put_in(checkpoint: Path, tmp_path: Path) -> None:
     assert list(row) == KEYS
     assert (row["task"], row["frames"]) == ("other", 5)
     found = [row[name] for name in KEYS[3:]]  # type: ignore[literal-required]
-    assert found == pytest.approx([3.0, 3.0, 5.0, 5.0, 7.0, 7.0], rel=1e-4)
+    assert found[:-2] == pytest.approx([3.0, 3.0, 5.0, 5.0, 7.0, 7.0], rel=1e-4)
+    assert found[-2:] == [None, None]
+
+
+def test_magnetic_moments_have_errors_where_the_model_has_them(tmp_path: Path) -> None:
+    """Labels 11 thousandths larger than the model's, and of the other sign."""
+    torch.manual_seed(0)
+    config = preset(
+        "tiny", elements=["Cu", "Au"], tasks=["emt"], cutoff=4.0, line_cutoff=3.0, magmoms=True
+    )
+    model = MatRISMoE(config).double()
+    save_model(model, tmp_path / "model")
+    frames = metals(3)
+    for frame in frames:
+        moments = predict(model, batch_graphs([build_graph(frame.atoms, 4.0, 3.0)])).magmoms
+        frame.magmoms = -moments.numpy() - 0.011
+    write_frames(tmp_path / "a.extxyz", frames)
+    (row,) = evaluate_files(tmp_path / "model", [tmp_path / "a.extxyz"], task="emt")
+    assert row["magmom_mae"] == pytest.approx(11.0, rel=1e-3)
 
 
 def test_missing_labels_are_null(checkpoint: Path, tmp_path: Path, app: typer.Typer) -> None:
@@ -103,7 +119,7 @@ def test_the_batch_does_not_matter(checkpoint: Path, tmp_path: Path) -> None:
     file = [tmp_path / "a.extxyz"]
     one = evaluate_files(checkpoint, file, "emt", budget=BatchConfig(structures=1))[0]
     all_at_once = evaluate_files(checkpoint, file, "emt")[0]
-    for name in KEYS[3:]:
+    for name in KEYS[3:-2]:
         assert one[name] == pytest.approx(all_at_once[name], rel=1e-9)  # type: ignore[literal-required]
 
 

@@ -29,16 +29,17 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Result:
-    """What a model says of a frame: eV, [N, 3] eV/Å, [3, 3] eV/Å³ (where a label asks for it)."""
+    """What a model says of a frame: eV, [N, 3] eV/Å, [3, 3] eV/Å³ (where a label asks for it), [N] μ_B if it can."""
 
     frame: Frame
     energy: float
     forces: Floats
     stress: Floats | None
+    magmoms: Floats | None = None
 
 
 class Errors(TypedDict):
-    """Energy meV/atom, forces meV/Å (per component), stress meV/Å³ (per Voigt component)."""
+    """Energy meV/atom, forces meV/Å (per component), stress meV/Å³ (per Voigt component), magnetic moments mμ_B."""
 
     file: str
     task: str
@@ -49,6 +50,8 @@ class Errors(TypedDict):
     force_rmse: float | None
     stress_mae: float | None
     stress_rmse: float | None
+    magmom_mae: float | None
+    magmom_rmse: float | None
 
 
 def evaluate_files(
@@ -95,7 +98,9 @@ def predict_frames(
 def results_of(prediction: Prediction, frames: Sequence[Frame]) -> list[Result]:
     """The prediction for a batch, frame by frame; stresses where a frame has one."""
     assert prediction.forces is not None
-    forces = prediction.forces.detach().cpu().split([len(frame.atoms) for frame in frames])
+    sizes = [len(frame.atoms) for frame in frames]
+    forces = prediction.forces.detach().cpu().split(sizes)
+    moments = None if prediction.magmoms is None else prediction.magmoms.detach().cpu().split(sizes)
     tensors = None if prediction.stress is None else prediction.stress.detach().cpu().numpy()
     return [
         Result(
@@ -103,6 +108,7 @@ def results_of(prediction: Prediction, frames: Sequence[Frame]) -> list[Result]:
             energy=float(prediction.energy[place]),
             forces=forces[place].numpy(),
             stress=tensors[place] if tensors is not None and frame.stress is not None else None,
+            magmoms=None if moments is None else moments[place].double().numpy(),
         )
         for place, frame in enumerate(frames)
     ]
@@ -129,11 +135,13 @@ def errors_of(file: str, task: str, results: Sequence[Result]) -> Errors:
     energy_mae, energy_rmse = _mean_errors(energy_differences(results))
     force_mae, force_rmse = _mean_errors(force_differences(results))
     stress_mae, stress_rmse = _mean_errors(stress_differences(results))
+    magmom_mae, magmom_rmse = _mean_errors(magmom_differences(results))
     return Errors(
         file=file, task=task, frames=len(results),
         energy_mae=energy_mae, energy_rmse=energy_rmse,
         force_mae=force_mae, force_rmse=force_rmse,
         stress_mae=stress_mae, stress_rmse=stress_rmse,
+        magmom_mae=magmom_mae, magmom_rmse=magmom_rmse,
     )  # fmt: skip
 
 
@@ -162,6 +170,16 @@ def stress_differences(results: Sequence[Result]) -> Floats:
         if r.frame.stress is not None and r.stress is not None
     ]
     return np.array(parts).reshape(-1, 6)
+
+
+def magmom_differences(results: Sequence[Result]) -> Floats:
+    """μ_B, [labelled atoms]; a moment is learnt without its sign."""
+    parts = [
+        r.magmoms - np.abs(r.frame.magmoms)
+        for r in results
+        if r.frame.magmoms is not None and r.magmoms is not None
+    ]
+    return np.concatenate([np.zeros(0), *parts])
 
 
 def _mean_errors(differences: Floats) -> tuple[float | None, float | None]:

@@ -21,8 +21,7 @@ from janus_training.config import Config, LossConfig
 from janus_training.data import Frames, load_frames
 from janus_training.ema import Ema
 from janus_training.ending import what_is_finished
-from janus_training.evaluate import Result, by_task, errors_of
-from janus_training.loss import weights_at
+from janus_training.evaluate import Result
 from janus_training.metrics import Metrics, Reporter
 from janus_training.optimizer import build_optimizer, peak_rate, set_rate
 from janus_training.parallel.evaluate import predict_shared
@@ -36,6 +35,7 @@ from janus_training.report import write_report
 from janus_training.run import begin_run, launched_again, refuse_used, write_sample
 from janus_training.sampler import Position
 from janus_training.schedule import Clock, Horizon, lr_factor
+from janus_training.score import Errors, score, validation_errors
 from janus_training.step import take_step
 
 SECONDS_TO_INSIST = 1.0
@@ -112,15 +112,17 @@ def _train(
         begin = clock.minutes
         with ema.applied():
             results[:] = predict_shared(janus, data.valid, config.batch)
-        score = _write_validation(metrics, reporter, config.loss, state.step, clock, results)
+        errors = validation_errors(results)
+        _write_validation(metrics, reporter, errors, state.step, clock)
         horizon.reserve = 1.5 * (clock.minutes - begin) + REPORT_MINUTES
-        if score is None and state.step == 0:
+        found = score(errors, config.loss)
+        if found is None and state.step == 0:
             reporter.say(
                 "no frame to validate on has a label with a weight: checkpoints/best is the last"
             )
         unknown = state.best is None or math.isnan(state.best)
-        better = score is None or unknown or score < state.best
-        state.best = score if better else state.best
+        better = found is None or unknown or found < state.best
+        state.best = found if better else state.best
         save(best=better)
 
     def save(best: bool) -> None:
@@ -232,29 +234,18 @@ def _write_step(
 
 
 def _write_validation(
-    metrics: Metrics, reporter: Reporter, loss: LossConfig, step: int, clock: Clock,
-    results: list[Result],
-) -> float | None:  # fmt: skip
-    """One row a task. The score is the sum of MAEs (eV, Å) over tasks with the last weights of the loss.
-
-    None where no term that has a weight then has a label.
-    """
-    last = weights_at(loss, 1.0)
-    scores: list[float] = []
-    for task, members in by_task(results).items():
-        errors = errors_of("valid", task, members)
-        found = {
-            "energy": errors["energy_mae"], "forces": errors["force_mae"], "stress": errors["stress_mae"]
-        }  # fmt: skip
-        weighed = {name: mae for name, mae in found.items() if mae is not None and last[name] > 0}
-        scores += [last[name] * mae / 1000.0 for name, mae in weighed.items()]
-        row = {name: None if mae is None else mae / 1000.0 for name, mae in found.items()}
-        metrics.write(
-            {"kind": "valid", "step": step, "minutes": round(clock.minutes, 4), "task": task} | row
+    metrics: Metrics, reporter: Reporter, errors: dict[str, Errors], step: int, clock: Clock
+) -> None:
+    """One row a task."""
+    for task, found in errors.items():
+        place = {"kind": "valid", "step": step, "minutes": round(clock.minutes, 4), "task": task}
+        metrics.write(place | found)
+        text = ", ".join(
+            f"{name} {1000.0 * mae:.4g}" for name, mae in found.items() if mae is not None
         )
-        text = ", ".join(f"{name} {mae:.4g}" for name, mae in found.items() if mae is not None)
-        reporter.say(f"step {step}  {clock.minutes:.1f} min  valid {task}: {text} (MAE; meV, Å)")
-    return sum(scores) if scores else None
+        reporter.say(
+            f"step {step}  {clock.minutes:.1f} min  valid {task}: {text} (MAE; meV, Å, mμ_B)"
+        )
 
 
 def _describe(reporter: Reporter, loss: LossConfig, frames: Frames, mesh: Mesh) -> None:

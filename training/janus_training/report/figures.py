@@ -117,6 +117,7 @@ def _pairs(
     energies = [r for r in results if r.frame.energy is not None]
     forces = [r for r in results if r.frame.forces is not None]
     stresses = [r for r in results if r.frame.stress is not None and r.stress is not None]
+    moments = [r for r in results if r.frame.magmoms is not None and r.magmoms is not None]
 
     def flat(parts: Sequence[Any]) -> NDArray[np.float64]:
         return np.concatenate([np.ravel(part) for part in parts]) if parts else np.zeros(0)
@@ -128,4 +129,8 @@ def _pairs(
         ),
         "forces": (flat([r.frame.forces for r in forces]), flat([r.forces for r in forces])),
         "stress": (flat([r.frame.stress for r in stresses]), flat([r.stress for r in stresses])),
+        "magmoms": (
+            np.abs(flat([r.frame.magmoms for r in moments])),
+            flat([r.magmoms for r in moments]),
+        ),
     }
