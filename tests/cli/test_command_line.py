@@ -141,6 +141,31 @@ def test_init_info_and_no_overwriting(tmp_path: Path, capsys: pytest.CaptureFixt
     assert call(capsys, "init", "tiny", "-o", model, "--force", "--elements", "H")[0] == 0
 
 
+def test_a_model_beyond_memory_is_refused_before_its_weights_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("janus_md.export.memory.free_memory", lambda: 10**9)
+    error = refused(capsys, "init", "moe-l", "-o", tmp_path / "m.janus.pt")
+    assert "the experts of 103 elements" in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_random_model_has_forces_of_ordinary_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sums over neighbours were not scaled by their number: forces were those of an explosion."""
+    from janus_md import JanusCalculator
+
+    salt = bulk("NaCl", "rocksalt", a=5.64, cubic=True) * 2
+    salt.rattle(0.1, seed=0)
+    for preset in ("tiny", "small", "fast"):
+        model = tmp_path / f"{preset}.janus.pt"
+        assert call(capsys, "init", preset, "-o", model, "--elements", "Na", "Cl")[0] == 0
+        salt.calc = JanusCalculator(model, device="cpu")
+        largest = abs(salt.get_forces()).max()
+        assert 0.01 < largest < 10.0, preset
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
