@@ -126,6 +126,9 @@ def test_lists_are_spelled_out() -> None:
     assert spell_out(["--set", "a=1", "=3", "runs/lr=3.yaml"]) == [
         "--set", "a=1", "--set", "=3", "runs/lr=3.yaml",
     ]  # fmt: skip
+    assert spell_out(["--key", "energy=E", "forces=F", "a.xyz"]) == [
+        "--key", "energy=E", "--key", "forces=F", "a.xyz",
+    ]  # fmt: skip
     assert spell_out(["run", "--", "--elements", "Si", "O"])[-2:] == ["Si", "O"]
 
 
