@@ -291,6 +291,18 @@ def test_relax_reads_and_writes_what_ase_and_pymatgen_know(
     assert len(read(tmp_path / "o.extxyz")) == 8
 
 
+def test_a_relaxation_cut_short_says_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["relax", folder / "si.cif", "-m", folder / "m.janus.pt", "--fmax", "1e-6"]
+    for cell in ([], ["--cell"]):
+        output = tmp_path / f"o{len(cell)}.cif"
+        code, out, error = call(capsys, *arguments, "-o", output, "--steps", "2", *cell)
+        assert code == 0, error
+        assert "NOT converged in 2 steps" in out
+        assert ("largest stress" in out) == bool(cell)
+
+
 @pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt"])
 def test_md_writes_frames_and_repeats_itself(
     ensemble: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
