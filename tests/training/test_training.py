@@ -1,5 +1,6 @@
 """Whole runs: the loss falls, an interruption leaves no trace, wrong input is refused."""
 
+import gzip
 import json
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import janus_training.loop as loop
+from janus_md.cli.train import train as train_command
 from janus_md.errors import UserError
 from janus_md.io import read_frames
 from janus_md.model import load_model
@@ -252,6 +254,25 @@ def test_a_run_killed_before_its_report_gets_it(
     monkeypatch.setattr(loop, "write_report", lambda run, *_: written.append(run))
     train(run_config(run, []), run, resume=True)
     assert written == [run]
+
+
+def test_a_profile_is_a_trace_and_a_picture(
+    config: Config, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    train_command(recipe, run, settings=["train.steps=6"], profile=3)
+    assert sorted(file.name for file in (run / "profile").iterdir()) == [
+        "rank-0000.json.gz", "steps.png",
+    ]  # fmt: skip
+    with gzip.open(run / "profile" / "rank-0000.json.gz") as stream:
+        events = json.load(stream)["traceEvents"]
+    steps = [event for event in events if event.get("name") == "Optimizer.step#Muon.step"]
+    assert len(steps) == 3
+    assert (run / "profile" / "steps.png").read_bytes().startswith(b"\x89PNG")
+    short = tmp_path / "short"
+    train_command(recipe, short, settings=["train.steps=4"], profile=3)
+    assert "--profile 3 needs 5 steps" in capsys.readouterr().err
+    assert not (short / "profile" / "steps.png").exists()
 
 
 def test_tensorboard_where_it_is_asked_for(config: Config, tmp_path: Path) -> None:
