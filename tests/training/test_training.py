@@ -256,9 +256,7 @@ def test_a_run_killed_before_its_report_gets_it(
     assert written == [run]
 
 
-def test_a_profile_is_a_trace_and_a_picture(
-    config: Config, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_profile_is_a_trace_and_a_picture(config: Config, recipe: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train_command(recipe, run, settings=["train.steps=6"], profile=3)
     assert sorted(file.name for file in (run / "profile").iterdir()) == [
@@ -269,10 +267,28 @@ def test_a_profile_is_a_trace_and_a_picture(
     steps = [event for event in events if event.get("name") == "Optimizer.step#Muon.step"]
     assert len(steps) == 3
     assert (run / "profile" / "steps.png").read_bytes().startswith(b"\x89PNG")
-    short = tmp_path / "short"
-    train_command(recipe, short, settings=["train.steps=4"], profile=3)
-    assert "--profile 3 needs 5 steps" in capsys.readouterr().err
-    assert not (short / "profile" / "steps.png").exists()
+
+
+@pytest.mark.parametrize("error", ["", "UserError('enough')"])
+def test_a_run_that_ends_before_its_profile_ends_in_order(
+    recipe: Path, tmp_path: Path, error: str
+) -> None:
+    """The trace was left open, and the process crashed at its end."""
+    run = tmp_path / "run"
+    program = (
+        "import sys, janus_training.loop as loop\n"
+        "from janus_md.cli.main import main\n"
+        "from janus_md.errors import UserError\n"
+        f"def last(*_): {f'raise {error}' if error else 'pass'}\n"
+        "loop.write_report = last\n"
+        f"sys.argv = ['janus-md', 'train', {str(recipe)!r}, '-o', {str(run)!r}, '--profile', '3']\n"
+        "sys.argv += ['--set', 'train.steps=4']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == (2 if error else 0), done.stderr
+    assert ("--profile 3 needs 5 steps" in done.stderr) == (not error)
+    assert not (run / "profile" / "steps.png").exists()
 
 
 def test_tensorboard_where_it_is_asked_for(config: Config, tmp_path: Path) -> None:
