@@ -1,7 +1,10 @@
 """Water on the (100) face of rock salt, with zbl repulsion on top of the model at very short distances.
 
+    janus-md export RUN -o salt-water.janus.pt --elements H O Na Cl
     python make_input.py salt-water.janus.pt --folder water-on-salt --steps 2000
     cd water-on-salt && janus-md lammps run -n 2 -- -in in.lmp
+
+A model of several tasks, such as one of the recipe `universal`, needs one of them: --task mptrj.
 
 Models see few atoms that are almost on top of each other. In dynamics that may bring atoms there (impact, high
 temperatures) a universal repulsion that ends at 1.0 Å takes over where the model knows nothing.
@@ -39,7 +42,10 @@ def water_on_salt(cells: int, layers: int, height: float = 2.6) -> Atoms:
     return slab + water
 
 
-def lines(types: list[str], model: Path, steps: int, fixed_below: float) -> list[str]:
+def lines(
+    types: list[str], model: Path, task: str | None, steps: int, fixed_below: float
+) -> list[str]:
+    janus = f"janus task {task}" if task else "janus"
     zbl = [
         f"pair_coeff {i} {j} zbl {atomic_numbers[types[i - 1]]} {atomic_numbers[types[j - 1]]}"
         for i, j in combinations_with_replacement(range(1, len(types) + 1), 2)
@@ -49,7 +55,7 @@ def lines(types: list[str], model: Path, steps: int, fixed_below: float) -> list
         "atom_style atomic",
         "boundary p p f",
         "read_data data.lmp",
-        f"pair_style hybrid/overlay janus zbl {INNER} {OUTER}",
+        f"pair_style hybrid/overlay {janus} zbl {INNER} {OUTER}",
         f"pair_coeff * * janus {model} {' '.join(types)}",
         *zbl,
         "neighbor 1.0 bin",
@@ -73,6 +79,7 @@ def lines(types: list[str], model: Path, steps: int, fixed_below: float) -> list
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
+    parser.add_argument("--task", help="of a model that has several")
     parser.add_argument("--folder", type=Path, default=Path("water-on-salt"))
     parser.add_argument("--cells", type=int, default=3)
     parser.add_argument("--layers", type=int, default=2)
@@ -82,7 +89,8 @@ def main() -> None:
     atoms = water_on_salt(options.cells, options.layers)
     types = write_data(atoms, options.folder / "data.lmp")
     # The data file has the slab in the middle of its box, with 10 Å above and below.
-    commands = lines(types, options.model.resolve(), options.steps, fixed_below=11.0)
+    model = options.model.resolve()
+    commands = lines(types, model, options.task, options.steps, fixed_below=11.0)
     (options.folder / "in.lmp").write_text("\n".join(commands) + "\n")
 
 

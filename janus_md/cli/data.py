@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from janus_md.cli.labels import label_keys
+from janus_md.cli.options import Keys
 from janus_md.errors import UserError
 
 data = typer.Typer(help="Convert, inspect, split and describe data files.", no_args_is_help=True)
@@ -27,37 +29,41 @@ def convert(
         Path,
         typer.Option("--output", "-o", help=".extxyz, .db, .aselmdb, or no suffix: DeePMD folder."),
     ],
+    keys: Keys = None,
 ) -> None:
     """Write all frames of SOURCES to one file in another format."""
+    names = label_keys(keys)
     from janus_md.io import read_frames, write_frames
 
-    frames = [frame for source in sources for frame in read_frames(source)]
+    frames = [frame for source in sources for frame in read_frames(source, keys=names)]
     write_frames(output, frames)
     typer.echo(f"{output}: {len(frames)} frames")
 
 
 @data.command()
-def inspect(sources: Sources) -> None:
+def inspect(sources: Sources, keys: Keys = None) -> None:
     """Say what each file holds: frames, atoms, elements, labels."""
+    names = label_keys(keys)
     from janus_md.io import read_frames
     from janus_md.io.summary import as_lines, summarise
 
     for source in sources:
         typer.echo(f"{source}")
-        for line in as_lines(summarise(read_frames(source))):
+        for line in as_lines(summarise(read_frames(source, keys=names))):
             typer.echo(f"  {line}")
 
 
 @data.command()
-def statistics(sources: Sources) -> None:
+def statistics(sources: Sources, keys: Keys = None) -> None:
     """Mean, spread and extremes of the labels of each file (eV/atom, eV/Å, eV/Å³)."""
+    names = label_keys(keys)
     from janus_md.io import read_frames
     from janus_md.io.summary import as_lines
     from janus_md.io.summary import statistics as describe
 
     for source in sources:
         typer.echo(f"{source}")
-        for line in as_lines(describe(read_frames(source))):
+        for line in as_lines(describe(read_frames(source, keys=names))):
             typer.echo(f"  {line}")
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from janus_md.cli.options import Device, Force
+from janus_md.cli.labels import label_keys
+from janus_md.cli.options import Device, Force, Keys
 from janus_md.cli.outputs import refuse_existing
 from janus_md.errors import UserError
 
@@ -29,6 +30,7 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="Exported file, checkpoint or folder of a run.")],
     data: Annotated[list[Path], typer.Argument(help="Files or folders with labels.")],
     task: Annotated[str | None, typer.Option(help="Task of the frames.")] = None,
+    keys: Keys = None,
     output: Annotated[
         Path | None, typer.Option("--json", help="Also write the numbers to this file.")
     ] = None,
@@ -38,6 +40,7 @@ def evaluate(
     """MAE and RMSE of energy, forces, stress and magnetic moments (meV, Å, mμ_B) per file and task."""
     if output is not None:
         refuse_existing(output, force)
+    names = label_keys(keys)
     try:
         from janus_training.evaluate import evaluate_files
     except ImportError as fault:
@@ -45,7 +48,7 @@ def evaluate(
             f"evaluation needs packages that are not installed ({fault}); "
             "run pip install 'janus-md[train]'"
         ) from None
-    rows = evaluate_files(model, data, task, device)
+    rows = evaluate_files(model, data, task, device, keys=names)
     for line in table(rows):
         typer.echo(line)
     if output is not None:

@@ -1,4 +1,4 @@
-"""Options that take several values in a row, as in ``--elements Si O`` and ``--set a=1 b=2``.
+"""Options that take several values in a row, as in ``--elements Si O``, ``--set a=1 b=2`` and ``--key energy=E``.
 
 The parser below the commands knows only one value per option; here the row is spelled out as
 ``--elements Si --elements O`` before it parses.
@@ -20,6 +20,7 @@ _LISTS: dict[str, Callable[[str], object]] = {
     "--elements": _SYMBOL.match,
     "-e": _SYMBOL.match,
     "--set": _SETTING.match,
+    "--key": _SETTING.match,
 }
 
 

@@ -22,6 +22,12 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="key.sub=value, on top of the recipe; may be repeated."),
 ]
+Keys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key", help="Where the files keep a label, e.g. energy=REF_energy; may be repeated."
+    ),
+]
 
 # Of what writes a model file: export and init.
 ModelOutput = Annotated[Path, typer.Option("--output", "-o", help="File to write: *.janus.pt.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import hashlib
 import os
 import tempfile
@@ -19,6 +20,7 @@ from torch import nn
 import janus_md
 from janus_md.errors import UserError, nearest
 from janus_md.export.manifest import ENTRY, Manifest, weights_crc32
+from janus_md.export.memory import refuse_beyond_memory
 from janus_md.export.model_file import load_exported
 from janus_md.graph import batch_graphs, build_graph
 from janus_md.model import MatRISMoE, predict
@@ -43,7 +45,11 @@ def merge_experts(model: MatRISMoE, elements: Sequence[str] | None = None) -> Ma
             )
     species = torch.tensor([known.index(symbol) for symbol in wanted])
     config = model.config.model_copy(update={"elements": wanted})
-    merged = copy.deepcopy(model)
+    # The copy takes these for copies already made, so that no expert is copied to be thrown away.
+    perceptrons = {
+        id(layer): layer.merge(species) for layer in model.modules() if isinstance(layer, ExpertMLP)
+    }
+    merged = copy.deepcopy(model, perceptrons)
     merged.config = config
     merged.atomic_numbers = config.atomic_numbers
     merged.num_elements = len(wanted)
@@ -57,10 +63,6 @@ def merge_experts(model: MatRISMoE, elements: Sequence[str] | None = None) -> Ma
             embedding.composition.weight = nn.Parameter(embedding.composition.weight[:, species])
         references = merged.heads["energy"].references
         references.table = references.table[:, species].clone()
-    for parent in list(merged.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, ExpertMLP):
-                setattr(parent, name, child.merge(species))
     return merged.eval().requires_grad_(False)
 
 
@@ -78,15 +80,17 @@ def export_model(
         frames: structures to check on, those with other elements left out; a rattled cluster if None.
 
     Raises:
-        UserError: the file exists, an element is unknown, or the file disagrees with the model.
+        UserError: the file exists, an element is unknown, memory does not suffice, or the file disagrees with the
+            model.
     """
     path = Path(path)
     if path.exists() and not overwrite:
         raise UserError(f"{path} already exists: choose another name or remove it first")
     if precision not in PRECISIONS:
         raise UserError(f"precision {precision!r} is neither 'single' nor 'double'")
+    refuse_beyond_memory(model, len(set(elements or model.config.elements)))
     # Gates and stacked weights are made in float64 and rounded once.
-    exact = copy.deepcopy(model).to(torch.float64)
+    exact = copy.deepcopy(model).to(torch.float64).eval()
     merged = merge_experts(exact, elements).to(PRECISIONS[precision])
     manifest = _describe(model, merged, precision)
     with warnings.catch_warnings():
@@ -98,7 +102,10 @@ def export_model(
     os.close(handle)
     try:
         torch.jit.save(scripted, temporary, _extra_files={ENTRY: manifest.model_dump_json()})
-        _check(model, Path(temporary), manifest, _suitable(frames, manifest.elements))
+        # The check loads these weights a second time; cycles keep those of a scripted module.
+        del merged, scripted
+        gc.collect()
+        _check(exact, Path(temporary), manifest, _suitable(frames, manifest.elements))
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files for their owner alone
         os.replace(temporary, path)
     finally:
@@ -171,9 +178,8 @@ def _cluster(elements: list[str]) -> ase.Atoms:
     return atoms
 
 
-def _check(model: MatRISMoE, path: Path, manifest: Manifest, frames: list[ase.Atoms]) -> None:
+def _check(exact: MatRISMoE, path: Path, manifest: Manifest, frames: list[ase.Atoms]) -> None:
     """Compare the file with the routed model in float64."""
-    exact = copy.deepcopy(model).to(torch.float64).eval()
     potential = load_exported(path)
     energy_bound, force_bound = (1e-9, 1e-8) if manifest.dtype == "float64" else (2e-5, 2e-4)
     for frame in frames:

@@ -126,6 +126,9 @@ def test_lists_are_spelled_out() -> None:
     assert spell_out(["--set", "a=1", "=3", "runs/lr=3.yaml"]) == [
         "--set", "a=1", "--set", "=3", "runs/lr=3.yaml",
     ]  # fmt: skip
+    assert spell_out(["--key", "energy=E", "forces=F", "a.xyz"]) == [
+        "--key", "energy=E", "--key", "forces=F", "a.xyz",
+    ]  # fmt: skip
     assert spell_out(["run", "--", "--elements", "Si", "O"])[-2:] == ["Si", "O"]
 
 
@@ -139,6 +142,31 @@ def test_init_info_and_no_overwriting(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "m.janus.pt already exists" in refused(capsys, "init", "tiny", "-o", model)
     assert model.read_bytes() == before
     assert call(capsys, "init", "tiny", "-o", model, "--force", "--elements", "H")[0] == 0
+
+
+def test_a_model_beyond_memory_is_refused_before_its_weights_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("janus_md.export.memory.free_memory", lambda: 10**9)
+    error = refused(capsys, "init", "moe-l", "-o", tmp_path / "m.janus.pt")
+    assert "the experts of 103 elements" in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_random_model_has_forces_of_ordinary_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sums over neighbours were not scaled by their number: forces were those of an explosion."""
+    from janus_md import JanusCalculator
+
+    salt = bulk("NaCl", "rocksalt", a=5.64, cubic=True) * 2
+    salt.rattle(0.1, seed=0)
+    for preset in ("tiny", "small", "fast"):
+        model = tmp_path / f"{preset}.janus.pt"
+        assert call(capsys, "init", preset, "-o", model, "--elements", "Na", "Cl")[0] == 0
+        salt.calc = JanusCalculator(model, device="cpu")
+        largest = abs(salt.get_forces()).max()
+        assert 0.01 < largest < 10.0, preset
 
 
 @pytest.mark.parametrize(
@@ -261,6 +289,18 @@ def test_relax_reads_and_writes_what_ase_and_pymatgen_know(
         assert "energy" in out
     assert core.Structure.from_dict(json.loads((tmp_path / "out.json").read_text())).is_ordered
     assert len(read(tmp_path / "o.extxyz")) == 8
+
+
+def test_a_relaxation_cut_short_says_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["relax", folder / "si.cif", "-m", folder / "m.janus.pt", "--fmax", "1e-6"]
+    for cell in ([], ["--cell"]):
+        output = tmp_path / f"o{len(cell)}.cif"
+        code, out, error = call(capsys, *arguments, "-o", output, "--steps", "2", *cell)
+        assert code == 0, error
+        assert "NOT converged in 2 steps" in out
+        assert ("largest stress" in out) == bool(cell)
 
 
 @pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt"])

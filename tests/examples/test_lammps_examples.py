@@ -73,12 +73,28 @@ def test_nanowire(model: Path, tmp_path: Path) -> None:
     assert strain[-1] == pytest.approx(1.0 * 0.0065, rel=0.1)
 
 
-def test_molecule_on_a_slab(model: Path, tmp_path: Path) -> None:
+def on_a_slab(model: Path, folder: Path, *options: str) -> str:
+    """The first command of the example; the line of its input with the pair style."""
     script = EXAMPLES / "molecule_on_slab" / "make_input.py"
-    options = ["--folder", str(tmp_path), "--cells", "1", "--layers", "1", "--steps", "4"]
-    subprocess.run([sys.executable, str(script), str(model), *options], check=True)
+    small = ["--folder", str(folder), "--cells", "1", "--layers", "1", "--steps", "4"]
+    subprocess.run([sys.executable, str(script), str(model), *small, *options], check=True)
+    lines = (folder / "in.lmp").read_text().splitlines()
+    return next(line for line in lines if line.startswith("pair_style"))
+
+
+def test_molecule_on_a_slab(model: Path, tmp_path: Path) -> None:
+    assert on_a_slab(model, tmp_path) == "pair_style hybrid/overlay janus zbl 0.5 1.0"
     in_lammps(tmp_path / "in.lmp", tmp_path)
     elements = (tmp_path / "trajectory.dump").read_text().splitlines()[9:20]
     assert sorted(line.split()[1] for line in elements) == sorted(
         ["Na", "Cl"] * 4 + ["O", "H", "H"]
     )
+
+
+def test_molecule_on_a_slab_with_a_model_of_several_tasks(tmp_path: Path) -> None:
+    """As the recipe `universal` makes it: the plugin refused the input, which named no task."""
+    model = tmp_path / "several.janus.pt"
+    export_model(random_model(tasks=["hot-crystals", "mptrj"]), model)
+    style = on_a_slab(model, tmp_path, "--task", "mptrj")
+    assert style == "pair_style hybrid/overlay janus task mptrj zbl 0.5 1.0"
+    in_lammps(tmp_path / "in.lmp", tmp_path)

@@ -13,10 +13,11 @@ import torch
 from ase.build import bulk, molecule
 
 from janus_md.errors import UserError
-from janus_md.export import export_model, load_exported, write
+from janus_md.export import export_model, load_exported, memory, merge_experts, write
 from janus_md.export.manifest import read_manifest
 from janus_md.graph import batch_graphs, build_graph
 from janus_md.model import MatRISMoE, derivatives, predict, preset
+from janus_md.model.experts import MergedMLP
 
 
 @pytest.fixture
@@ -89,6 +90,31 @@ def test_a_file_that_disagrees_is_never_written(model, tmp_path, monkeypatch) ->
     with pytest.raises(UserError, match="disagrees with the checkpoint"):
         export_model(model, tmp_path / "m.janus.pt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_more_than_the_memory_that_is_free_is_refused_before_it_is_taken(
+    model, tmp_path, monkeypatch
+) -> None:
+    """It ended with the process killed: a merged model has a perceptron for each element, a routed one has not."""
+    fixed, each = memory.bytes_to_merge(model)
+    monkeypatch.setattr(memory, "free_memory", lambda: fixed + 2 * each)
+    words = "experts of 4 elements takes about .* GB .* are free: name no more than 2 of them"
+    with pytest.raises(UserError, match=words):
+        export_model(model, tmp_path / "m.janus.pt")
+    assert list(tmp_path.iterdir()) == []
+    export_model(model, tmp_path / "m.janus.pt", ["H", "O"])
+    monkeypatch.setattr(memory, "free_memory", lambda: fixed)
+    with pytest.raises(UserError, match="take a machine with more memory"):
+        export_model(model, tmp_path / "one.janus.pt", ["H"])
+
+
+def test_memory_is_that_of_the_model_and_its_merged_copy(model) -> None:
+    fixed, each = memory.bytes_to_merge(model)
+    layers = [layer for layer in merge_experts(model).modules() if isinstance(layer, MergedMLP)]
+    sizes = [sum(w.nbytes for w in layer.parameters()) / 4 for layer in layers]
+    assert each == sum(sizes) + 2 * max(sizes)
+    routed = sum(p.nbytes for p in model.parameters())
+    assert routed < fixed < 2 * routed
 
 
 def test_export_leaves_the_model_alone(model, tmp_path) -> None:

@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.data import atomic_numbers
-from lammps_support.runs import assert_agrees, in_ase, in_lammps, janus_pair, reported, setup
+from lammps_support.runs import (
+    assert_agrees,
+    in_ase,
+    in_lammps,
+    janus_pair,
+    peak_memory,
+    reported,
+    setup,
+)
 from lammps_support.scenarios import RANKS
 from lammps_support.structures import crystal, ethanol, pair_of_clusters, salt, slab, tilted
 
@@ -148,6 +156,13 @@ def test_blocks_computed_again_where_memory_would_be_large(models: Path, tmp_pat
     assert one.energy == pytest.approx(four.energy, rel=1e-12)
     np.testing.assert_allclose(one.forces, four.forces, rtol=0, atol=1e-9)
     np.testing.assert_allclose(one.atom_stresses, four.atom_stresses, rtol=1e-9, atol=1e-9)
+    bounded, whole = (
+        peak_memory(
+            [*setup(atoms, tmp_path, janus_pair(model, ["O", "Si"], style)), "run 0"], tmp_path
+        )
+        for style in ("", "memory 10")
+    )
+    assert bounded < whole - 256 * 1024**2
 
 
 @pytest.mark.parametrize("ranks", [1, 3])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from lammps_support.models import random_model
-from lammps_support.runs import assert_agrees, in_ase, janus_pair
+from lammps_support.runs import assert_agrees, in_ase, janus_pair, peak_memory, setup
 from lammps_support.scenarios import NVE, Results, Scenario, run_scenarios
 from lammps_support.structures import crystal, ethanol, pair_of_clusters, slab, tilted
 
@@ -47,6 +47,19 @@ def results(
 def test_chunk(name: str, results: Results, models: Path) -> None:
     found, atoms = results.last(name)
     assert_agrees(found, in_ase(atoms, models / "double.janus.pt"))
+
+
+def test_chunks_and_memory_bound_what_a_process_holds(models: Path, tmp_path: Path) -> None:
+    """Numbers do not tell whether they act: what an evaluation keeps for its backward pass does, 0.25 GB of all."""
+    atoms, model = crystal() * (4, 4, 2), models / "double.janus.pt"
+    whole, partly, *bounded = (
+        peak_memory(
+            [*setup(atoms, tmp_path, janus_pair(model, ["O", "Si"], style)), "run 0"], tmp_path
+        )
+        for style in ("memory 10", "memory 0.1", "memory 0", "chunk 16")
+    )
+    assert partly < whole - 50e6
+    assert max(bounded) < partly - 50e6
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

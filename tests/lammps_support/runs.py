@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +111,27 @@ def completed(
     done = run_lammps(lines, folder, ranks, arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def peak_memory(lines: Sequence[str], folder: Path) -> int:
+    """Bytes that LAMMPS held at most in one process that ran ``lines``."""
+    # A process of its own: the peak that the system tells is that of all children it ever had.
+    program = (
+        "import resource\n"
+        "from pathlib import Path\n"
+        "from lammps_support.runs import completed\n"
+        f"completed({list(lines)!r}, Path({str(folder)!r}))\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+    )
+    paths = os.pathsep.join(path for path in sys.path if path)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return 1024 * int(done.stdout)
 
 
 def outcome(folder: Path, log: str) -> Outcome:

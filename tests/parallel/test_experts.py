@@ -70,11 +70,19 @@ def test_the_cheaper_way_is_taken() -> None:
 
 
 def test_imbalance_is_that_of_the_tokens() -> None:
+    """Of those a rank has where weights travel, of those its experts are sent where tokens do."""
     (plan,) = plans(1, 4, np.array([[[3, 0, 0, 0, 0, 1]]]), hidden=4)
     assert imbalance([plan]) == 0.0
-    lopsided = plans(2, 4, np.array([[[3, 0, 0, 0, 0, 0]], [[1, 0, 0, 0, 0, 0]]]), hidden=4)
-    if not lopsided[0].moves.by_tokens:
-        assert abs(imbalance(lopsided[:1]) - 0.5) < 1e-12
+    # Three atoms of an element on one rank, one on the other: two tokens each.
+    elements = np.array([[[3, 0, 0, 0, 0, 0]], [[1, 0, 0, 0, 0, 0]]])
+    at_home, sent = (plans(2, 4, elements, hidden)[0] for hidden in (1, 500))
+    assert not at_home.moves.by_tokens and sent.moves.by_tokens
+    assert imbalance([at_home]) == pytest.approx(6 / 4 - 1)
+    owners = sent.layer.router.table[0].topk(2).indices.numpy() // 2
+    loads = 4 * np.bincount(owners, minlength=2)
+    assert imbalance([sent]) == pytest.approx(loads.max() / 4 - 1)
+    both = loads + np.array([6, 2])
+    assert imbalance([at_home, sent]) == pytest.approx(both.max() / 8 - 1)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from parallel_support.launchers import (
     TRAIN,
     assert_same_metrics,
     done,
+    srun_started,
     started,
     with_mpirun,
     with_srun,
@@ -92,6 +93,26 @@ def test_two_kills_leave_no_trace(recipe: Path, torchrun: Path, tmp_path: Path) 
     run = tmp_path / "run"
     settings = ["train.checkpoint_minutes=0"]
     assert killed_now_and_then(recipe, run, settings, kills=2, seed=1) == 2
+    assert_same_run(run, torchrun)
+
+
+def test_a_job_put_back_into_slurms_queue_resumes(
+    recipe: Path, torchrun: Path, tmp_path: Path
+) -> None:
+    """Its node dies; the same command, which says nothing of resuming, goes on from the last checkpoint."""
+    run = tmp_path / "run"
+    arguments = [*TRAIN, str(recipe), "-o", str(run), "--set", "train.checkpoint_minutes=0"]
+    ranks = srun_started(2, arguments)
+    deadline = time.monotonic() + TIME_LIMIT
+    while not (run / "checkpoints" / "last").exists():
+        assert ranks[0].poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    for rank in ranks:
+        rank.kill()
+        rank.communicate(timeout=TIME_LIMIT)
+    again = with_srun(2, arguments, restarts=1)
+    assert [code for code, _ in again] == [0, 0], again
+    assert "going on from the checkpoint of step" in again[0][1]
     assert_same_run(run, torchrun)
 
 

@@ -69,12 +69,26 @@ def started(command: Sequence[str]) -> subprocess.Popen[str]:
     )
 
 
-def with_srun(size: int, arguments: Sequence[str]) -> list[tuple[int, str]]:
-    """Exit codes and what is said by ranks that have srun's variables and python's ``arguments``."""
+def with_srun(size: int, arguments: Sequence[str], restarts: int = 0) -> list[tuple[int, str]]:
+    """Exit codes and what is said by the ranks of :func:`srun_started`."""
+    ranks = srun_started(size, arguments, restarts)
+    said = [rank.communicate(timeout=TIME_LIMIT)[1] for rank in ranks]
+    return [(rank.returncode, words) for rank, words in zip(ranks, said, strict=True)]
+
+
+def srun_started(
+    size: int, arguments: Sequence[str], restarts: int = 0
+) -> list[subprocess.Popen[str]]:
+    """Ranks under way that have srun's variables and python's ``arguments``.
+
+    restarts: how often Slurm has put the job back into its queue.
+    """
     job = {
         "SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": str(size), "SLURM_LAUNCH_NODE_IPADDR": "127.0.0.1"
     }  # fmt: skip
-    ranks = [
+    if restarts:  # Slurm sets it for such jobs only
+        job["SLURM_RESTART_COUNT"] = str(restarts)
+    return [
         subprocess.Popen(
             [sys.executable, *arguments],
             env=environment() | job | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
@@ -83,8 +97,6 @@ def with_srun(size: int, arguments: Sequence[str]) -> list[tuple[int, str]]:
         )
         for rank in range(size)
     ]
-    said = [rank.communicate(timeout=TIME_LIMIT)[1] for rank in ranks]
-    return [(rank.returncode, words) for rank, words in zip(ranks, said, strict=True)]
 
 
 def environment() -> dict[str, str]:

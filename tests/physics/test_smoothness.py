@@ -11,8 +11,12 @@ import pytest
 import torch
 
 from janus_md.graph import build_graph
+from janus_md.model import geometry
 
 CROSSING = 1e-6
+
+BEND = 2e-5
+"""eV/Å², the largest difference of the energy's second derivatives on the two sides of a cutoff."""
 
 
 @pytest.fixture(params=[1.0, 2.0], ids=["weights", "doubled-weights"])
@@ -82,6 +86,51 @@ def test_crossing_a_cutoff(scaled, cutoff, others) -> None:
         return place
 
     assert_smooth(scaled, around_radius)
+
+
+def curvatures(
+    evaluate, place: Callable[[float], ase.Atoms], step: float = 1e-3
+) -> tuple[float, float]:
+    """Second derivatives of the energy, eV/Å², on either side of offset zero, by differences of second order."""
+    offsets = np.arange(-3, 4)
+    energies = evaluate(*(place(step * offset) for offset in offsets)).energy.numpy()
+    weights = np.array([2.0, -5.0, 4.0, -1.0]) / step**2
+    return float(energies[3::-1] @ weights), float(energies[3:] @ weights)
+
+
+def crossing_pair(evaluate, cutoff: str, others: int) -> Callable[[float], ase.Atoms]:
+    """An atom that crosses the cutoff of another, which has so many neighbours besides."""
+    radius = getattr(evaluate.model.config, cutoff)
+    around = [[1.9, 0, 0], [0, 2.1, 0], [-1.2, -1.4, 0.9]][:others]
+    symbols = ["Si", *["O", "Cl", "Na"][:others], "Na"]
+
+    def place(offset: float) -> ase.Atoms:
+        last = (radius + offset) * np.array([0.48, -0.64, 0.6])
+        return ase.Atoms(symbols, [[0, 0, 0], *around, last])
+
+    return place
+
+
+@pytest.mark.parametrize("cutoff", ["cutoff", "line_cutoff"])
+@pytest.mark.parametrize("others", [0, 3])
+def test_the_slope_of_the_force_is_the_same_on_both_sides(evaluate, cutoff, others) -> None:
+    """A jump of the force shows a bend of the energy; a bend of the force shows only here."""
+    left, right = curvatures(evaluate, crossing_pair(evaluate, cutoff, others))
+    assert abs(left - right) < BEND
+
+
+@pytest.mark.parametrize("model", ["trained-dense", "trained-moe"], indirect=True)
+@pytest.mark.parametrize("cutoff", ["cutoff", "line_cutoff"])
+def test_a_rougher_envelope_is_noticed(evaluate, cutoff, monkeypatch) -> None:
+    """1 − 3x² + 2x³ ends with its slope only: its forces do not jump but bend."""
+
+    def rough(lengths: torch.Tensor, cutoff: float) -> torch.Tensor:
+        x = torch.clamp(lengths / cutoff, max=1.0)
+        return 1.0 - x * x * (3.0 - 2.0 * x)
+
+    monkeypatch.setattr(geometry, "envelope", rough)
+    left, right = curvatures(evaluate, crossing_pair(evaluate, cutoff, 3))
+    assert abs(left - right) > 5 * BEND
 
 
 def test_crossing_in_a_crystal(scaled, crystal) -> None:

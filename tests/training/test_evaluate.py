@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from ase.io import write
 from training_support import metals
 from typer.testing import CliRunner
 
@@ -123,6 +124,52 @@ def test_the_batch_does_not_matter(checkpoint: Path, tmp_path: Path) -> None:
         assert one[name] == pytest.approx(all_at_once[name], rel=1e-9)  # type: ignore[literal-required]
 
 
+def with_labels_elsewhere(path: Path, frames: list[Frame]) -> Path:
+    """A file with ``REF_energy`` and ``REF_forces``, and nothing where ASE looks for labels."""
+    structures = []
+    for frame in frames:
+        atoms = frame.atoms.copy()
+        atoms.info["REF_energy"] = frame.energy
+        atoms.arrays["REF_forces"] = frame.forces
+        structures.append(atoms)
+    write(path, structures)
+    return path
+
+
+def test_labels_under_other_names_are_evaluated(
+    checkpoint: Path, tmp_path: Path, app: typer.Typer
+) -> None:
+    """What ``data.sets.keys`` lets train could not be evaluated: there was a dash in every column."""
+    file = with_labels_elsewhere(tmp_path / "a.extxyz", shifted(checkpoint, metals(5), 1))
+    output = tmp_path / "errors.json"
+    arguments = ["eval", str(checkpoint), str(file), "--task", "other", "--json", str(output)]
+    names = ["--key", "energy=REF_energy", "--key", "forces=REF_forces"]
+    CliRunner().invoke(app, [*arguments, *names], catch_exceptions=False)
+    (row,) = json.loads(output.read_text())
+    assert row["stress_mae"] is None
+    assert [row[name] for name in KEYS[3:7]] == pytest.approx([3.0, 3.0, 5.0, 5.0], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        (["energy=REF_enrgy"], "a.extxyz, frame 0 has no 'REF_enrgy'.*did you mean 'REF_energy'"),
+        (["enrgy=REF_energy"], "no label 'enrgy' .did you mean 'energy'"),
+        (["REF_energy"], "--key REF_energy is not LABEL=NAME"),
+        (["energy="], "--key energy= is not LABEL=NAME"),
+        (["energy=a", "energy=b"], "names energy twice; keep one of a and b"),
+    ],
+)
+def test_wrong_names_of_labels(
+    checkpoint: Path, tmp_path: Path, app: typer.Typer, pairs: list[str], words: str
+) -> None:
+    file = with_labels_elsewhere(tmp_path / "a.extxyz", metals(1))
+    names = [part for pair in pairs for part in ("--key", pair)]
+    for command in (["eval", str(checkpoint)], ["data", "inspect"]):
+        with pytest.raises(UserError, match=words):
+            CliRunner().invoke(app, [*command, str(file), *names], catch_exceptions=False)
+
+
 @pytest.mark.parametrize(
     ("task", "words"), [(None, "is not stated for.*--task"), ("emd", "did you mean 'emt'")]
 )
@@ -169,6 +216,24 @@ def test_data_convert_split_inspect(tmp_path: Path, app: typer.Typer) -> None:
     assert "force rms" in run("data", "statistics", source)
     with pytest.raises(UserError, match="exists already"):
         run("data", "split", source, "-o", parts[0], "-s", 0.5, "-o", parts[1], "-s", 0.5)
+
+
+def test_data_commands_know_other_names_of_labels(tmp_path: Path, app: typer.Typer) -> None:
+    frames = metals(4)
+    source = with_labels_elsewhere(tmp_path / "a.extxyz", frames)
+    names = ["--key", "energy=REF_energy", "--key", "forces=REF_forces"]
+
+    def run(*arguments: object) -> str:
+        result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+        return result.output
+
+    assert "labels: none" in run("data", "inspect", source)
+    assert "labels: energy 4, forces 4" in run("data", "inspect", source, *names)
+    assert "force rms: none" in run("data", "statistics", source)
+    assert "force rms: none" not in run("data", "statistics", source, *names)
+    run("data", "convert", source, "-o", tmp_path / "b.extxyz", *names)
+    found = [frame.energy for frame in read_frames(tmp_path / "b.extxyz")]
+    assert found == pytest.approx([frame.energy for frame in frames])
 
 
 def test_train_refuses_before_reading_data(tmp_path: Path, recipe: Path, app: typer.Typer) -> None:

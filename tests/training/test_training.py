@@ -1,5 +1,6 @@
 """Whole runs: the loss falls, an interruption leaves no trace, wrong input is refused."""
 
+import gzip
 import json
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 import janus_training.loop as loop
+from janus_md.cli.train import train as train_command
 from janus_md.errors import UserError
 from janus_md.io import read_frames, write_frames
 from janus_md.model import load_model
@@ -336,6 +338,41 @@ def test_a_better_score_at_a_step_that_is_saved_already_is_kept(
     assert min(scores, key=lambda step: scores[step]) == 11
     state = load_progress(run)
     assert state is not None and state.best == pytest.approx(scores[11])
+
+
+def test_a_profile_is_a_trace_and_a_picture(config: Config, recipe: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train_command(recipe, run, settings=["train.steps=6"], profile=3)
+    assert sorted(file.name for file in (run / "profile").iterdir()) == [
+        "rank-0000.json.gz", "steps.png",
+    ]  # fmt: skip
+    with gzip.open(run / "profile" / "rank-0000.json.gz") as stream:
+        events = json.load(stream)["traceEvents"]
+    steps = [event for event in events if event.get("name") == "Optimizer.step#Muon.step"]
+    assert len(steps) == 3
+    assert (run / "profile" / "steps.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("error", ["", "UserError('enough')"])
+def test_a_run_that_ends_before_its_profile_ends_in_order(
+    recipe: Path, tmp_path: Path, error: str
+) -> None:
+    """The trace was left open, and the process crashed at its end."""
+    run = tmp_path / "run"
+    program = (
+        "import sys, janus_training.loop as loop\n"
+        "from janus_md.cli.main import main\n"
+        "from janus_md.errors import UserError\n"
+        f"def last(*_): {f'raise {error}' if error else 'pass'}\n"
+        "loop.write_report = last\n"
+        f"sys.argv = ['janus-md', 'train', {str(recipe)!r}, '-o', {str(run)!r}, '--profile', '3']\n"
+        "sys.argv += ['--set', 'train.steps=4']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == (2 if error else 0), done.stderr
+    assert ("--profile 3 needs 5 steps" in done.stderr) == (not error)
+    assert not (run / "profile" / "steps.png").exists()
 
 
 def test_tensorboard_where_it_is_asked_for(config: Config, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from janus_md.calculators.source import Source, open_source
 from janus_md.errors import UserError, nearest
 from janus_md.graph import GraphBatch
-from janus_md.io import Frame, read_frames
+from janus_md.io import Frame, LabelKeys, read_frames
 from janus_md.model import MatRISMoE, Prediction, predict
 from janus_training.batches import GraphStore
 from janus_training.config import BatchConfig
@@ -60,15 +60,17 @@ def evaluate_files(
     task: str | None = None,
     device: str = "auto",
     budget: BatchConfig = BUDGET,
+    keys: LabelKeys | None = None,
 ) -> list[Errors]:
     """Errors per file and task. ``model``: an exported file, a checkpoint or the folder of a run.
 
     ``task`` is that of all frames; None takes the frames' own (``info["task"]``) or the model's only one.
+    ``keys``: where the files keep their labels.
     """
     source = open_source(model, device)
     rows = []
     for file in files:
-        frames = read_frames(file)
+        frames = read_frames(file, keys=keys)
         for frame in frames:
             frame.task = _task_of(frame, task, source)
             _refuse_unknown_elements(frame, source)

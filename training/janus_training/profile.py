@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,8 @@ class StepProfile:
             self._mesh.ledger.close()  # what came before is not of these steps
             self._trace = torch.profiler.profile()
             self._trace.start()
+            # A process that ends while it is traced crashes, and a run may end by an error or a signal.
+            atexit.register(self._abandon)
 
     def end_step(self, accounts: Accounts | None) -> None:
         """``accounts``: of :meth:`janus_training.parallel.janus.Janus.accounts`, for a step that is recorded."""
@@ -64,13 +67,19 @@ class StepProfile:
                 draw(self._accounts, self._folder / "steps.png")
 
     def missed(self) -> str | None:
-        """What to say where the run ended before all steps were recorded; None where nothing is missing."""
+        """End a trace that lacks steps, and what to say of it; None where nothing is missing."""
+        self._abandon()
         if self._done >= self._steps or not self._steps:
             return None
         needed = self._steps + WARM_UP
         return (
             f"nothing is recorded in {self._folder}: --profile {self._steps} needs {needed} steps"
         )
+
+    def _abandon(self) -> None:
+        if self._trace is not None:
+            self._trace.stop()
+            self._trace = None
 
 
 def draw(accounts: Sequence[Accounts], file: Path) -> None:
