@@ -101,13 +101,16 @@ def test_labels_under_other_names(tmp_path: Path) -> None:
         read_frames(tmp_path / "a.extxyz", keys=LabelKeys("REF_enrgy"))
 
 
-def test_charge_and_spin_survive(tmp_path: Path) -> None:
-    frame = labelled(molecule("CH3"), 0)
-    frame.charge, frame.spin = -1.0, 2.0
-    for name in ("a.extxyz", "a.db"):
-        write_frames(tmp_path / name, [frame])
-        again = read_frames(tmp_path / name)[0]
-        assert (again.charge, again.spin) == (-1.0, 2.0)
+@pytest.mark.parametrize("name", ["a.extxyz", "a.db", "a.aselmdb"])
+def test_charge_spin_and_task_survive(tmp_path: Path, name: str) -> None:
+    charged, bare = labelled(molecule("CH3"), 0), labelled(molecule("CH3"), 1)
+    charged.charge, charged.spin, charged.task = -1.0, 3.0, "omol"
+    write_frames(tmp_path / name, [charged, bare])
+    again = read_frames(tmp_path / name)
+    assert [frame.charge for frame in again] == [-1.0, 0.0]
+    assert [frame.spin for frame in again] == [3.0, 0.0]
+    assert [frame.task for frame in again] == ["omol", ""]
+    assert read_frames(tmp_path / name, task="other")[0].task == "other"
 
 
 def test_deepmd_virial_has_the_sign_of_deepmd(tmp_path: Path) -> None:
