@@ -113,6 +113,37 @@ def test_charge_spin_and_task_survive(tmp_path: Path, name: str) -> None:
     assert read_frames(tmp_path / name, task="other")[0].task == "other"
 
 
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        ({"charge": 1.0}, "has charge"),
+        ({"spin": 2.0, "task": "omol"}, "has spin, task"),
+        ({"magmoms": np.ones(2)}, "has magmoms"),
+    ],
+)
+def test_what_deepmd_has_no_place_for_is_refused(
+    tmp_path: Path, lost: dict[str, object], words: str
+) -> None:
+    plain = Frame(bulk("Si"), energy=0.0, source="x.extxyz", index=3)
+    full = Frame(bulk("Si"), energy=0.0, source="x.extxyz", index=4, **lost)
+    with pytest.raises(UserError, match=rf"x.extxyz, frame 4 {words}.*write .extxyz"):
+        write_frames(tmp_path / "s", [plain, full])
+    assert not (tmp_path / "s").exists()
+
+
+def test_slabs_and_wires_are_not_made_clusters(tmp_path: Path) -> None:
+    """DeePMD's ``nopbc`` is for all directions at once."""
+    slab = Frame(bulk("Si"), energy=0.0, source="slab.extxyz")
+    for pbc, words in (((1, 1, 0), "a and b"), ((0, 0, 1), "c")):
+        slab.atoms.pbc = pbc
+        with pytest.raises(
+            UserError, match=rf"slab.extxyz, frame 0 is periodic along {words} only"
+        ):
+            write_frames(tmp_path / "s", [slab])
+        write_frames(tmp_path / f"{words}.extxyz", [slab])
+        assert (read_frames(tmp_path / f"{words}.extxyz")[0].atoms.pbc == pbc).all()
+
+
 def test_deepmd_virial_has_the_sign_of_deepmd(tmp_path: Path) -> None:
     frame = labelled(bulk("Cu"), 0)
     write_frames(tmp_path / "cu", [frame])
