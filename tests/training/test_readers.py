@@ -231,6 +231,31 @@ def test_pymatgen_both_ways() -> None:
         np.testing.assert_allclose(again.positions, atoms.positions, atol=1e-12)
 
 
+@pytest.mark.parametrize("pbc", [False, True])
+def test_charge_and_spin_through_pymatgen(pbc: bool) -> None:
+    core = pytest.importorskip("pymatgen.core")
+    atoms = molecule("CH3", vacuum=4.0, pbc=pbc)
+    atoms.info.update(charge=-1.0, spin=3.0)
+    there = pymatgen_from_atoms(atoms)
+    assert there.charge == -1.0
+    back = atoms_from_pymatgen(type(there).from_dict(there.as_dict()))
+    assert back.info == {"charge": -1.0, "spin": 3.0}
+    charged = core.Structure(core.Lattice.cubic(4.1), ["Al"], [[0, 0, 0]], charge=2)
+    assert atoms_from_pymatgen(charged).info == {"charge": 2.0}
+    assert atoms_from_pymatgen(pymatgen_from_atoms(bulk("Al"))).info == {}
+
+
+@pytest.mark.parametrize("spin", [2.0, 1.5])
+def test_an_impossible_multiplicity_is_named(spin: float) -> None:
+    pytest.importorskip("pymatgen.core")
+    water = molecule("H2O")
+    water.info["spin"] = spin
+    with pytest.raises(
+        UserError, match=rf"H2O cannot have charge 0 and spin multiplicity {spin:g}"
+    ):
+        pymatgen_from_atoms(water)
+
+
 @needs_shared
 def test_shared_data_are_read_whole() -> None:
     water = read_frames(SHARED / "deepmd-water" / "data_1")
