@@ -42,13 +42,12 @@ def read_database(path: Path, keys: LabelKeys | None = None, task: str = "") -> 
 
 
 def write_database(path: Path, frames: list[Frame]) -> None:
-    """A new database at ``path``; its type follows from the suffix. Charge and spin go into ``data``."""
+    """A new database at ``path``; its type follows from the suffix. Charge, spin and task go into ``data``."""
     database = ase.db.connect(str(path), append=False)
     try:
         with database:
             for frame in frames:
-                atoms = frame.to_atoms()
-                database.write(atoms, data={"charge": frame.charge, "spin": frame.spin})
+                database.write(frame.to_atoms(), data=frame.facts)
     finally:
         _close(database)
 

@@ -3,6 +3,7 @@
 Lengths in Å and energies in eV already. DeePMD's virial is −volume · stress in ASE's sign.
 A file ``nopbc`` beside ``type.raw`` marks a system without periodicity; ``real_atom_types.npy``
 (the "mixed" layout, −1 for a place that is not filled) gives each frame its own types.
+There is no place for periodicity in one or two directions, charge, spin, magnetic moments or the task.
 Reference: https://docs.deepmodeling.com/projects/deepmd/en/stable/data/system.html
 """
 
@@ -117,14 +118,33 @@ def _load(file: Path, shape: tuple[int, ...], frames: int | None) -> Floats | No
 
 
 def write_deepmd(folder: Path, frames: list[Frame]) -> None:
-    """One system folder per composition and label set under ``folder`` (itself, where there is only one)."""
+    """One system folder per composition and label set under ``folder`` (itself, where there is only one).
+
+    Raises ``UserError`` for a frame with something that the layout has no place for.
+    """
     groups: dict[tuple[object, ...], list[Frame]] = {}
     for frame in frames:
+        _refuse_what_would_be_lost(frame)
         labelled = tuple(value is not None for value in (frame.energy, frame.forces, frame.stress))
         key = (tuple(frame.atoms.get_chemical_symbols()), bool(frame.atoms.pbc.all()), labelled)
         groups.setdefault(key, []).append(frame)
     for number, members in enumerate(groups.values()):
         _write_system(folder if len(groups) == 1 else folder / f"system.{number:04d}", members)
+
+
+def _refuse_what_would_be_lost(frame: Frame) -> None:
+    pbc = frame.atoms.pbc
+    if pbc.any() and not pbc.all():
+        raise UserError(
+            f"{frame.where} is periodic along {' and '.join(np.array(list('abc'))[pbc])} only, and DeePMD data are "
+            "periodic in all directions or in none; write .extxyz, .db or .aselmdb"
+        )
+    lost = [*frame.facts, *(["magmoms"] if frame.magmoms is not None else [])]
+    if lost:
+        raise UserError(
+            f"{frame.where} has {', '.join(lost)}, which DeePMD data have no place for; "
+            "write .extxyz, .db or .aselmdb, or remove them"
+        )
 
 
 def _write_system(folder: Path, frames: list[Frame]) -> None:

@@ -45,6 +45,16 @@ class Frame:
         return f"{self.source}, frame {self.index}" if self.source else f"frame {self.index}"
 
     @property
+    def facts(self) -> dict[str, float | str]:
+        """Charge, spin and task by name, those that are given."""
+        facts: dict[str, float | str] = {
+            "charge": self.charge,
+            "spin": self.spin,
+            "task": self.task,
+        }
+        return {name: value for name, value in facts.items() if value}
+
+    @property
     def volume(self) -> float:
         """Å³; 0 where the structure is not periodic in all three directions."""
         return abs(float(np.linalg.det(self.atoms.cell.array))) if self.atoms.pbc.all() else 0.0
@@ -69,8 +79,7 @@ class Frame:
         known = {name: value for name, value in labels.items() if value is not None}
         if known:
             atoms.calc = SinglePointCalculator(atoms, **known)
-        facts = {"charge": self.charge, "spin": self.spin, "task": self.task}
-        atoms.info.update({name: value for name, value in facts.items() if value})
+        atoms.info.update(self.facts)
         return atoms
 
 

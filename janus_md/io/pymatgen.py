@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def atoms_from_pymatgen(structure: Structure | Molecule) -> Atoms:
     """``ase.Atoms`` of an ordered structure (periodic as its lattice says) or molecule (not periodic).
 
-    A molecule's charge and spin multiplicity go to ``info["charge"]`` and ``info["spin"]``.
+    Charge and spin multiplicity go to ``info["charge"]`` and ``info["spin"]``: a molecule always has
+    both, a structure its charge where it is not zero and its spin where ``properties["spin"]`` states one.
     """
     _require_pymatgen()
     from pymatgen.core import Molecule
@@ -30,19 +31,51 @@ def atoms_from_pymatgen(structure: Structure | Molecule) -> Atoms:
         atoms.info.update(charge=float(structure.charge), spin=float(structure.spin_multiplicity))
         return atoms
     lattice = structure.lattice
-    return Atoms(symbols, positions=structure.cart_coords, cell=lattice.matrix, pbc=lattice.pbc)
+    atoms = Atoms(symbols, positions=structure.cart_coords, cell=lattice.matrix, pbc=lattice.pbc)
+    # Without a charge of its own it has that of its oxidation states, zero but for rounding.
+    if charge := round(float(structure.charge), 8):
+        atoms.info["charge"] = charge
+    if spin := structure.properties.get("spin"):
+        atoms.info["spin"] = float(spin)
+    return atoms
 
 
 def pymatgen_from_atoms(atoms: Atoms) -> Structure | Molecule:
-    """A ``Structure`` where any direction is periodic, else a ``Molecule``."""
+    """A ``Structure`` where any direction is periodic, else a ``Molecule``.
+
+    Charge and spin multiplicity are those of ``info["charge"]`` and ``info["spin"]``; pymatgen's ``Structure``
+    has no place for a spin but among its ``properties``. Raises ``UserError`` for a molecule whose number
+    of electrons does not allow the multiplicity.
+    """
     _require_pymatgen()
     from pymatgen.core import Lattice, Molecule, Structure
 
     symbols = atoms.get_chemical_symbols()
+    charge, spin = (float(atoms.info.get(name, 0.0)) for name in ("charge", "spin"))
     if not atoms.pbc.any():
-        return Molecule(symbols, atoms.positions)
+        try:
+            return Molecule(symbols, atoms.positions, charge, _multiplicity(spin))
+        except ValueError as fault:
+            raise UserError(
+                f"{atoms.get_chemical_formula()} cannot have charge {charge:g} and spin multiplicity {spin:g}; "
+                'correct info["charge"] or info["spin"]'
+            ) from fault
     lattice = Lattice(atoms.cell.complete().array, pbc=tuple(bool(flag) for flag in atoms.pbc))
-    return Structure(lattice, symbols, atoms.positions, coords_are_cartesian=True)
+    return Structure(
+        lattice,
+        symbols,
+        atoms.positions,
+        charge=charge or None,
+        coords_are_cartesian=True,
+        properties={"spin": spin} if spin else None,
+    )
+
+
+def _multiplicity(spin: float) -> int | None:
+    """None where it is not stated (0): pymatgen then takes the lowest. ``ValueError`` for a fraction."""
+    if not spin.is_integer():
+        raise ValueError(f"a multiplicity of {spin:g}")
+    return int(spin) or None
 
 
 def _require_pymatgen() -> None:

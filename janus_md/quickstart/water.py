@@ -6,6 +6,7 @@ tblite, is a semi-empirical quantum-mechanical method: a self-consistent field i
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -50,7 +51,9 @@ class Trajectory:
 def cluster(molecules: int, seed: int) -> Atoms:
     """Water molecules on the sites of a cubic lattice nearest to a point, randomly turned."""
     generator = np.random.default_rng(seed)
-    side = range(-3, 4)
+    # Beyond the ball that holds them by more than the lattice's grain, so that none is left out.
+    reach = math.ceil((0.75 * molecules / math.pi) ** (1 / 3)) + 2
+    side = range(-reach, reach + 1)
     sites = np.array([(x, y, z) for x in side for y in side for z in side], dtype=float)
     distances = np.linalg.norm(sites - generator.uniform(-0.3, 0.3, 3), axis=1)
     atoms = Atoms()

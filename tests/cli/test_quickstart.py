@@ -28,6 +28,16 @@ def test_clusters_keep_their_molecules_apart() -> None:
     assert (cluster(10, seed=1).positions == atoms.positions).all()
 
 
+def test_a_large_cluster_has_every_molecule_and_is_round() -> None:
+    from janus_md.quickstart.water import SPACING, cluster
+
+    atoms = cluster(500, seed=1)
+    assert len(atoms) == 3 * 500
+    oxygens = atoms.positions[atoms.symbols == "O"]
+    furthest = np.linalg.norm(oxygens - oxygens.mean(axis=0), axis=1).max()
+    assert furthest / SPACING == pytest.approx((0.75 * 500 / np.pi) ** (1 / 3), abs=1.0)
+
+
 def test_a_used_folder_is_refused(tmp_path: Path) -> None:
     from janus_md.quickstart import Size, run_quickstart
 

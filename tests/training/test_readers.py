@@ -101,13 +101,47 @@ def test_labels_under_other_names(tmp_path: Path) -> None:
         read_frames(tmp_path / "a.extxyz", keys=LabelKeys("REF_enrgy"))
 
 
-def test_charge_and_spin_survive(tmp_path: Path) -> None:
-    frame = labelled(molecule("CH3"), 0)
-    frame.charge, frame.spin = -1.0, 2.0
-    for name in ("a.extxyz", "a.db"):
-        write_frames(tmp_path / name, [frame])
-        again = read_frames(tmp_path / name)[0]
-        assert (again.charge, again.spin) == (-1.0, 2.0)
+@pytest.mark.parametrize("name", ["a.extxyz", "a.db", "a.aselmdb"])
+def test_charge_spin_and_task_survive(tmp_path: Path, name: str) -> None:
+    charged, bare = labelled(molecule("CH3"), 0), labelled(molecule("CH3"), 1)
+    charged.charge, charged.spin, charged.task = -1.0, 3.0, "omol"
+    write_frames(tmp_path / name, [charged, bare])
+    again = read_frames(tmp_path / name)
+    assert [frame.charge for frame in again] == [-1.0, 0.0]
+    assert [frame.spin for frame in again] == [3.0, 0.0]
+    assert [frame.task for frame in again] == ["omol", ""]
+    assert read_frames(tmp_path / name, task="other")[0].task == "other"
+
+
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        ({"charge": 1.0}, "has charge"),
+        ({"spin": 2.0, "task": "omol"}, "has spin, task"),
+        ({"magmoms": np.ones(2)}, "has magmoms"),
+    ],
+)
+def test_what_deepmd_has_no_place_for_is_refused(
+    tmp_path: Path, lost: dict[str, object], words: str
+) -> None:
+    plain = Frame(bulk("Si"), energy=0.0, source="x.extxyz", index=3)
+    full = Frame(bulk("Si"), energy=0.0, source="x.extxyz", index=4, **lost)
+    with pytest.raises(UserError, match=rf"x.extxyz, frame 4 {words}.*write .extxyz"):
+        write_frames(tmp_path / "s", [plain, full])
+    assert not (tmp_path / "s").exists()
+
+
+def test_slabs_and_wires_are_not_made_clusters(tmp_path: Path) -> None:
+    """DeePMD's ``nopbc`` is for all directions at once."""
+    slab = Frame(bulk("Si"), energy=0.0, source="slab.extxyz")
+    for pbc, words in (((1, 1, 0), "a and b"), ((0, 0, 1), "c")):
+        slab.atoms.pbc = pbc
+        with pytest.raises(
+            UserError, match=rf"slab.extxyz, frame 0 is periodic along {words} only"
+        ):
+            write_frames(tmp_path / "s", [slab])
+        write_frames(tmp_path / f"{words}.extxyz", [slab])
+        assert (read_frames(tmp_path / f"{words}.extxyz")[0].atoms.pbc == pbc).all()
 
 
 def test_deepmd_virial_has_the_sign_of_deepmd(tmp_path: Path) -> None:
@@ -195,6 +229,31 @@ def test_pymatgen_both_ways() -> None:
         assert again.get_chemical_symbols() == atoms.get_chemical_symbols()
         assert (again.pbc == atoms.pbc).all()
         np.testing.assert_allclose(again.positions, atoms.positions, atol=1e-12)
+
+
+@pytest.mark.parametrize("pbc", [False, True])
+def test_charge_and_spin_through_pymatgen(pbc: bool) -> None:
+    core = pytest.importorskip("pymatgen.core")
+    atoms = molecule("CH3", vacuum=4.0, pbc=pbc)
+    atoms.info.update(charge=-1.0, spin=3.0)
+    there = pymatgen_from_atoms(atoms)
+    assert there.charge == -1.0
+    back = atoms_from_pymatgen(type(there).from_dict(there.as_dict()))
+    assert back.info == {"charge": -1.0, "spin": 3.0}
+    charged = core.Structure(core.Lattice.cubic(4.1), ["Al"], [[0, 0, 0]], charge=2)
+    assert atoms_from_pymatgen(charged).info == {"charge": 2.0}
+    assert atoms_from_pymatgen(pymatgen_from_atoms(bulk("Al"))).info == {}
+
+
+@pytest.mark.parametrize("spin", [2.0, 1.5])
+def test_an_impossible_multiplicity_is_named(spin: float) -> None:
+    pytest.importorskip("pymatgen.core")
+    water = molecule("H2O")
+    water.info["spin"] = spin
+    with pytest.raises(
+        UserError, match=rf"H2O cannot have charge 0 and spin multiplicity {spin:g}"
+    ):
+        pymatgen_from_atoms(water)
 
 
 @needs_shared
