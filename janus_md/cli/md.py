@@ -45,7 +45,7 @@ def md(
     atoms = read_structure(structure)
     writer = TrajectoryWriter(output)
     from janus_md.calculators.ase import JanusCalculator
-    from janus_md.calculators.dynamics import integrator, start_velocities
+    from janus_md.calculators.dynamics import integrator, kinetic_temperature, start_velocities
     from janus_md.cli.progress import steps_of
 
     atoms.calc = JanusCalculator(model, device=device, task=task)
@@ -61,5 +61,5 @@ def md(
             done += chunk
             writer.write(atoms)
             energy = atoms.get_total_energy()
-            advance(chunk, f"{atoms.get_temperature():.0f} K, total energy {energy:.5f} eV")
+            advance(chunk, f"{kinetic_temperature(atoms):.0f} K, total energy {energy:.5f} eV")
     typer.echo(f"{output}: {writer.frames} frames of {len(atoms)} atoms")

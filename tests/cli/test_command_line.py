@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.constraints import FixAtoms
 from ase.io import read, write
 
 from janus_md.cli.lists import spell_out
@@ -48,7 +49,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a random model of Si and O and a silicon crystal."""
+    """A folder with a random model of Si and O and silicon: a crystal, one atom, one with a fixed atom."""
     from janus_md.export import export_model
     from janus_md.model import MatRISMoE, preset
 
@@ -57,6 +58,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     silicon = bulk("Si", cubic=True)
     silicon.rattle(0.05, seed=0)
     write(path / "si.cif", silicon)
+    write(path / "one.cif", bulk("Si", "fcc", a=3.9))
+    silicon.set_constraint(FixAtoms([0]))
+    write(path / "fixed.vasp", silicon)
     return path
 
 
@@ -301,6 +305,29 @@ def test_a_relaxation_cut_short_says_so(
         assert code == 0, error
         assert "NOT converged in 2 steps" in out
         assert ("largest stress" in out) == bool(cell)
+
+
+@pytest.mark.parametrize(
+    ("structure", "options", "words"),
+    [
+        ("si.cif", ["--temperature", "0"], "cannot hold 0 K: give a --temperature above 0"),
+        ("si.cif", ["--temperature", "0", "--ensemble", "npt"], "or --ensemble nve"),
+        ("one.cif", ["--ensemble", "nve"], "Si has no degree of freedom but its drift"),
+        ("fixed.vasp", ["--ensemble", "npt"], "NPT of Si8 cannot keep atoms fixed"),
+    ],
+)
+def test_md_that_cannot_be(
+    structure: str,
+    options: list[str],
+    words: str,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "t.traj"
+    arguments = [folder / structure, "-m", folder / "m.janus.pt", "-o", output, *options]
+    assert words in refused(capsys, "md", *arguments)
+    assert not output.exists()
 
 
 @pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt"])
