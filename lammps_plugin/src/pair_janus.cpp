@@ -245,8 +245,8 @@ void PairJanus::compute(int eflag, int vflag) {
                  {atom->f, eflag_global ? &eng_vdwl : nullptr, eflag_atom ? eatom : nullptr,
                   vflag_global ? virial : nullptr, vflag_atom ? vatom : nullptr, cvflag_atom ? cvatom : nullptr});
   }
-  if (potentials_.size() > 1 && (eflag_global || force_deviation_wanted_ || energy_deviation_wanted_))
-    compare(evaluation, tables);
+  compared_ = potentials_.size() > 1 && (eflag_global || force_deviation_wanted_ || energy_deviation_wanted_);
+  if (compared_) compare(evaluation, tables);
   profile_.count_step();
 }
 
@@ -283,15 +283,21 @@ void *PairJanus::extract(const char *name, int &dimensions) {
   return nullptr;
 }
 
-// LAMMPS asks once before the first step, too, and takes no answer for an error.
+// LAMMPS takes no answer for an error, also on a rank without atoms. When fix pair is made, outside of a run, it asks
+// for the number of columns only.
 void *PairJanus::extract_peratom(const char *name, int &columns) {
   columns = 0;
-  if (potentials_.size() < 2) return nullptr;
-  for (auto *values : {&force_deviations_, &energy_deviations_})
-    values->resize(std::max<size_t>(values->size(), atom->nlocal + 1));
-  if (std::string(name) == "force_deviation") return force_deviations_.data();
-  if (std::string(name) == "energy_deviation") return energy_deviations_.data();
-  return nullptr;
+  const std::string field = name;
+  auto *values = field == "force_deviation"    ? &force_deviations_
+                 : field == "energy_deviation" ? &energy_deviations_
+                                               : nullptr;
+  if (!values || potentials_.size() < 2) return nullptr;
+  if (update->whichflag != 0 && !compared_)
+    error->all(FLERR, fmt::format("fix pair asks for {0} in step {1}, in which the models were not compared: "
+                                  "write '{0} 1' in fix pair",
+                                  field, update->ntimestep));
+  values->resize(atom->nlocal + 1);
+  return values->data();
 }
 
 int PairJanus::pack_forward_comm(int count, int *atoms, double *buffer, int /*pbc_flag*/, int * /*pbc*/) {

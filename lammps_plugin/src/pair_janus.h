@@ -72,6 +72,7 @@ class PairJanus : public Pair {
   std::vector<double> energy_deviations_;
   int force_deviation_wanted_ = 0;  // set by fix pair for the steps it wants
   int energy_deviation_wanted_ = 0;
+  bool compared_ = false;  // in this step
 };
 
 }  // namespace LAMMPS_NS
