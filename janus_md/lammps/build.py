@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import os
 import re
 import shutil
@@ -16,9 +15,13 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from janus_md.errors import UserError
-from janus_md.lammps.plugin_path import PLUGIN_FILE, plugin_folder, source_folder
-
-INSTALL = "pip install 'janus-md[lammps]'"
+from janus_md.lammps.plugin_path import (
+    INSTALL,
+    PLUGIN_FILE,
+    package_folder,
+    plugin_folder,
+    source_folder,
+)
 
 
 def build_plugin(force: bool = False, report: Callable[[str], None] = print) -> Path:
@@ -68,14 +71,6 @@ def build_custom(
     output.parent.mkdir(parents=True, exist_ok=True)
     _compile(output, headers, mpi_headers, bigbig, torch_root)
     return output
-
-
-def package_folder(name: str) -> Path:
-    """The folder of an installed package, found without importing it."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise UserError(f"the package {name} is not installed: {INSTALL}")
-    return Path(spec.origin).parent
 
 
 def mpi_file(name: str) -> Path:

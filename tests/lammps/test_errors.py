@@ -22,7 +22,8 @@ from janus_md.cli.lammps import app
 from janus_md.errors import UserError
 from janus_md.export import export_model
 from janus_md.lammps import build_custom, environment, write_data
-from janus_md.lammps.build import mpi_include, package_folder
+from janus_md.lammps.build import mpi_include
+from janus_md.lammps.plugin_path import package_folder
 from janus_md.lammps.run import command
 
 TYPES = ["H", "O", "Si"]
