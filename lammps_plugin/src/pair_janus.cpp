@@ -48,15 +48,23 @@ PairJanus::~PairJanus() {
   memory->destroy(cutsq);
 }
 
+// LAMMPS calls it again on the same object when the style stays: models made with other settings must not stay, too.
 void PairJanus::settings(int narg, char **arg) {
   janus::agree(error, world, [&] { options_ = janus::parse_options(narg, arg); });
+  potentials_.clear();
+  if (allocated) clear_setflag();
+}
+
+void PairJanus::clear_setflag() {
+  const int n = atom->ntypes + 1;
+  for (int i = 0; i < n; ++i) std::fill_n(setflag[i], n, 0);
 }
 
 void PairJanus::allocate() {
   const int n = atom->ntypes + 1;
   memory->create(setflag, n, n, "pair:setflag");
   memory->create(cutsq, n, n, "pair:cutsq");
-  for (int i = 0; i < n; ++i) std::fill_n(setflag[i], n, 0);
+  clear_setflag();
   allocated = 1;
 }
 

@@ -45,6 +45,7 @@ class PairJanus : public Pair {
 
  private:
   void allocate();
+  void clear_setflag();
   void load(const std::vector<std::string> &paths, const std::vector<std::string> &symbols);
   void announce_exchange();
   double energy_unit() const;

@@ -250,6 +250,13 @@ def test_no_pair_coeff(plugin: Path, tmp_path: Path) -> None:
     assert "pair" in fails([*lines, "run 0"], tmp_path).lower()
 
 
+def test_a_second_pair_style_wants_its_pair_coeff(labelled_model: Path, tmp_path: Path) -> None:
+    """The model of the first stayed, with its task."""
+    lines = ethanol_input(tmp_path, labelled_model, style="task pbe")
+    text = fails([*lines, "pair_style janus task r2scan", "run 0"], tmp_path)
+    assert "pair coeffs are not set" in text
+
+
 def test_python_side(models: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="leave out O"):
         write_data(ethanol(), tmp_path / "data.lmp", ["H", "Si"])
