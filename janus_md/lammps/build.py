@@ -109,8 +109,9 @@ def _compile(
         ]  # fmt: skip
         if "CXX" not in os.environ and shutil.which("g++") is None:
             raise UserError("no C++ compiler: install g++ (11 or newer) or set CXX to one")
-        _call(configure)
-        _call([_tool("cmake"), "--build", folder])
+        log = target.with_suffix(".log")
+        _call(configure, log)
+        _call([_tool("cmake"), "--build", folder], log)
         staged = target.with_suffix(f".{os.getpid()}")
         shutil.copy(Path(folder) / PLUGIN_FILE, staged)
         os.replace(staged, target)
@@ -143,13 +144,13 @@ def _tool(name: str) -> str:
     return found
 
 
-def _call(command: Sequence[str]) -> None:
+def _call(command: Sequence[str], log: Path) -> None:
+    """Run a command; what it printed goes to ``log`` if it fails."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode == 0:
         return
     lines = done.stdout.splitlines()
     telling = next((line for line in lines if "rror" in line), lines[-1] if lines else "no output")
-    log = Path(tempfile.gettempdir()) / "janus-md-build.log"
     log.write_text(done.stdout)
     raise UserError(f"building the LAMMPS plugin failed ({log} holds all): {telling.strip()}")
 
