@@ -50,7 +50,7 @@ def lines(types: list[str], model: Path, steps: int, fixed_below: float) -> list
         "boundary p p f",
         "read_data data.lmp",
         f"pair_style hybrid/overlay janus zbl {INNER} {OUTER}",
-        f"pair_coeff * * janus {model} {' '.join(types)}",
+        f"pair_coeff * * janus '{model}' {' '.join(types)}",
         *zbl,
         "neighbor 1.0 bin",
         "timestep 0.0005",
