@@ -15,6 +15,7 @@
 #include "comm.h"
 #include "error.h"
 #include "force.h"
+#include "group.h"
 #include "memory.h"
 #include "neigh_list.h"
 #include "neighbor.h"
@@ -180,9 +181,29 @@ std::string PairJanus::name_of(int index) const {
   return atom->tag_enable ? fmt::format("atom {} ({})", atom->tag[index], element) : "an atom of " + element;
 }
 
+// `neigh_modify exclude group NAME all`. Fix gcmc takes an atom away like this to see what the energy would be, so the
+// atom must not even have the energy of one without neighbours.
+int PairJanus::excluded_groups() const {
+  int groups = 0;
+  for (int k = 0; k < neighbor->nex_group; ++k) {
+    if (neighbor->ex1_group[k] == 0) groups |= group->bitmask[neighbor->ex2_group[k]];
+    if (neighbor->ex2_group[k] == 0) groups |= group->bitmask[neighbor->ex1_group[k]];
+  }
+  return groups;
+}
+
 janus::LocalAtoms PairJanus::local_atoms() const {
-  return {atom->x,        atom->type,       atom->nlocal + atom->nghost, {}, list->inum, list->ilist,
-          list->numneigh, list->firstneigh, [this](int index) { return name_of(index); }};
+  return {atom->x,
+          atom->type,
+          atom->nlocal + atom->nghost,
+          {},
+          atom->mask,
+          excluded_groups(),
+          list->inum,
+          list->ilist,
+          list->numneigh,
+          list->firstneigh,
+          [this](int index) { return name_of(index); }};
 }
 
 const janus::NeighbourTables &PairJanus::tables_of(janus::Potential &potential) {
@@ -209,7 +230,7 @@ janus::Halo PairJanus::exchange(const janus::NeighbourTables &tables, int64_t wi
 
 janus::Evaluation PairJanus::evaluate(janus::Potential &potential, const janus::NeighbourTables &tables) {
   auto &model = potential.model();
-  const auto state = potential.state(atom->type, atom->nlocal, world);
+  const auto state = potential.state(tables, world);
   auto halo = exchange(tables, model.manifest().feature_width, model.dtype());
   halo_ = &halo;
   try {

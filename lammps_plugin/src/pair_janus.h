@@ -51,6 +51,7 @@ class PairJanus : public Pair {
   double energy_unit() const;
   std::string describe() const;
   std::string name_of(int atom_index) const;
+  int excluded_groups() const;
   janus::LocalAtoms local_atoms() const;
   const janus::NeighbourTables &tables_of(janus::Potential &potential);
   janus::Halo exchange(const janus::NeighbourTables &tables, int64_t width, c10::ScalarType dtype);
