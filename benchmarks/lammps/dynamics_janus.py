@@ -12,7 +12,7 @@ from run_janus import build
 
 from janus_md.export import export_model
 from janus_md.lammps import build_plugin, environment
-from janus_md.lammps.build import package_folder
+from janus_md.lammps.plugin_path import package_folder
 
 
 def main() -> None:

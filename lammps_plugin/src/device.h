@@ -12,8 +12,8 @@ class Error;
 
 namespace janus {
 
-// The CPU, or the GPU with the number of this rank among those of its node, round and round (collective). A warning
-// tells where ranks share a GPU.
+// The CPU, or the GPU with the number of this rank on its node, round and round (collective). A warning tells where
+// there are fewer GPUs than ranks.
 torch::Device choose_device(LAMMPS_NS::Error *error, Options::Device wanted, MPI_Comm world);
 
 // While it lives, libtorch uses `count` threads on the CPU; then again as many as before,

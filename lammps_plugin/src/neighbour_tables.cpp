@@ -73,7 +73,8 @@ class Buffer {
   std::snprintf(where, sizeof where, " are %.3g Å apart, on top of each other, near (%.3f, %.3f, %.3f)",
                 std::sqrt(edge.squared), local.positions[i][0], local.positions[i][1], local.positions[i][2]);
   throw UserError(local.name(i) + " and " + local.name(edge.neighbour) + where +
-                  ": remove one of them or check the box; in a run, shorten the time step");
+                  ": remove one of them or check the box; in a run, shorten the time step, or give fix gcmc "
+                  "an overlap_cutoff");
 }
 
 // Appends the edges of atom i, nearest first.
@@ -83,7 +84,7 @@ Centre collect(const LocalAtoms &local, int index, double cutoff, double line_cu
   Centre centre{i, local.species_of_type[local.types[i]], 0, edges.size(), 0};
   for (int k = 0; k < local.num_neighbours[i]; ++k) {
     const int j = local.neighbours[i][k] & kListMask;
-    if (local.species_of_type[local.types[j]] < 0) continue;
+    if (!local.seen(j)) continue;
     const double *there = local.positions[j];
     Edge edge{0.0, j, {there[0] - here[0], there[1] - here[1], there[2] - here[2]}};
     for (const double x : edge.vector) edge.squared += x * x;
@@ -187,7 +188,7 @@ struct TableBuilder::Memory {
     edges.clear();
     centres.clear();
     for (int index = 0; index < local.num_centres; ++index)
-      if (local.species_of_type[local.types[local.centres[index]]] >= 0)
+      if (local.seen(local.centres[index]))
         centres.push_back(collect(local, index, cutoff, line_cutoff, edges));
   }
 

@@ -18,11 +18,16 @@ struct LocalAtoms {
   const int *types;
   int num_atoms;                        // owned and ghosts
   std::vector<int> species_of_type;     // [types + 1]; -1: another style's
+  const int *groups;                    // of each atom, a bit for each
+  int excluded_groups;                  // whose atoms LAMMPS keeps from interacting with any
   int num_centres;                      // atoms with a neighbour list
   const int *centres;
   const int *num_neighbours;
   const int *const *neighbours;         // of all atoms within cutoff + skin
   std::function<std::string(int)> name;  // of an atom, for messages: "atom 12 (Si)"
+
+  // Whether an atom exists for the model.
+  bool seen(int atom) const { return species_of_type[types[atom]] >= 0 && (groups[atom] & excluded_groups) == 0; }
 };
 
 // Rows: owned atoms bucket by bucket, each bucket sorted by species; then the ghosts that appear as neighbours.

@@ -15,6 +15,7 @@
 #include "comm.h"
 #include "error.h"
 #include "force.h"
+#include "group.h"
 #include "memory.h"
 #include "neigh_list.h"
 #include "neighbor.h"
@@ -48,15 +49,23 @@ PairJanus::~PairJanus() {
   memory->destroy(cutsq);
 }
 
+// LAMMPS calls it again on the same object when the style stays: models made with other settings must not stay, too.
 void PairJanus::settings(int narg, char **arg) {
   janus::agree(error, world, [&] { options_ = janus::parse_options(narg, arg); });
+  potentials_.clear();
+  if (allocated) clear_setflag();
+}
+
+void PairJanus::clear_setflag() {
+  const int n = atom->ntypes + 1;
+  for (int i = 0; i < n; ++i) std::fill_n(setflag[i], n, 0);
 }
 
 void PairJanus::allocate() {
   const int n = atom->ntypes + 1;
   memory->create(setflag, n, n, "pair:setflag");
   memory->create(cutsq, n, n, "pair:cutsq");
-  for (int i = 0; i < n; ++i) std::fill_n(setflag[i], n, 0);
+  clear_setflag();
   allocated = 1;
 }
 
@@ -172,9 +181,29 @@ std::string PairJanus::name_of(int index) const {
   return atom->tag_enable ? fmt::format("atom {} ({})", atom->tag[index], element) : "an atom of " + element;
 }
 
+// `neigh_modify exclude group NAME all`. Fix gcmc takes an atom away like this to see what the energy would be, so the
+// atom must not even have the energy of one without neighbours.
+int PairJanus::excluded_groups() const {
+  int groups = 0;
+  for (int k = 0; k < neighbor->nex_group; ++k) {
+    if (neighbor->ex1_group[k] == 0) groups |= group->bitmask[neighbor->ex2_group[k]];
+    if (neighbor->ex2_group[k] == 0) groups |= group->bitmask[neighbor->ex1_group[k]];
+  }
+  return groups;
+}
+
 janus::LocalAtoms PairJanus::local_atoms() const {
-  return {atom->x,        atom->type,       atom->nlocal + atom->nghost, {}, list->inum, list->ilist,
-          list->numneigh, list->firstneigh, [this](int index) { return name_of(index); }};
+  return {atom->x,
+          atom->type,
+          atom->nlocal + atom->nghost,
+          {},
+          atom->mask,
+          excluded_groups(),
+          list->inum,
+          list->ilist,
+          list->numneigh,
+          list->firstneigh,
+          [this](int index) { return name_of(index); }};
 }
 
 const janus::NeighbourTables &PairJanus::tables_of(janus::Potential &potential) {
@@ -201,7 +230,7 @@ janus::Halo PairJanus::exchange(const janus::NeighbourTables &tables, int64_t wi
 
 janus::Evaluation PairJanus::evaluate(janus::Potential &potential, const janus::NeighbourTables &tables) {
   auto &model = potential.model();
-  const auto state = potential.state(atom->type, atom->nlocal, world);
+  const auto state = potential.state(tables, world);
   auto halo = exchange(tables, model.manifest().feature_width, model.dtype());
   halo_ = &halo;
   try {
@@ -245,8 +274,8 @@ void PairJanus::compute(int eflag, int vflag) {
                  {atom->f, eflag_global ? &eng_vdwl : nullptr, eflag_atom ? eatom : nullptr,
                   vflag_global ? virial : nullptr, vflag_atom ? vatom : nullptr, cvflag_atom ? cvatom : nullptr});
   }
-  if (potentials_.size() > 1 && (eflag_global || force_deviation_wanted_ || energy_deviation_wanted_))
-    compare(evaluation, tables);
+  compared_ = potentials_.size() > 1 && (eflag_global || force_deviation_wanted_ || energy_deviation_wanted_);
+  if (compared_) compare(evaluation, tables);
   profile_.count_step();
 }
 
@@ -283,15 +312,21 @@ void *PairJanus::extract(const char *name, int &dimensions) {
   return nullptr;
 }
 
-// LAMMPS asks once before the first step, too, and takes no answer for an error.
+// LAMMPS takes no answer for an error, also on a rank without atoms. When fix pair is made, outside of a run, it asks
+// for the number of columns only.
 void *PairJanus::extract_peratom(const char *name, int &columns) {
   columns = 0;
-  if (potentials_.size() < 2) return nullptr;
-  for (auto *values : {&force_deviations_, &energy_deviations_})
-    values->resize(std::max<size_t>(values->size(), atom->nlocal + 1));
-  if (std::string(name) == "force_deviation") return force_deviations_.data();
-  if (std::string(name) == "energy_deviation") return energy_deviations_.data();
-  return nullptr;
+  const std::string field = name;
+  auto *values = field == "force_deviation"    ? &force_deviations_
+                 : field == "energy_deviation" ? &energy_deviations_
+                                               : nullptr;
+  if (!values || potentials_.size() < 2) return nullptr;
+  if (update->whichflag != 0 && !compared_)
+    error->all(FLERR, fmt::format("fix pair asks for {0} in step {1}, in which the models were not compared: "
+                                  "write '{0} 1' in fix pair",
+                                  field, update->ntimestep));
+  values->resize(atom->nlocal + 1);
+  return values->data();
 }
 
 int PairJanus::pack_forward_comm(int count, int *atoms, double *buffer, int /*pbc_flag*/, int * /*pbc*/) {

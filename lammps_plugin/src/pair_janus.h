@@ -45,11 +45,13 @@ class PairJanus : public Pair {
 
  private:
   void allocate();
+  void clear_setflag();
   void load(const std::vector<std::string> &paths, const std::vector<std::string> &symbols);
   void announce_exchange();
   double energy_unit() const;
   std::string describe() const;
   std::string name_of(int atom_index) const;
+  int excluded_groups() const;
   janus::LocalAtoms local_atoms() const;
   const janus::NeighbourTables &tables_of(janus::Potential &potential);
   janus::Halo exchange(const janus::NeighbourTables &tables, int64_t width, c10::ScalarType dtype);
@@ -72,6 +74,7 @@ class PairJanus : public Pair {
   std::vector<double> energy_deviations_;
   int force_deviation_wanted_ = 0;  // set by fix pair for the steps it wants
   int energy_deviation_wanted_ = 0;
+  bool compared_ = false;  // in this step
 };
 
 }  // namespace LAMMPS_NS

@@ -39,14 +39,14 @@ void Potential::check_options() const {
                     "): give one of these after 'task'");
 }
 
-SystemState Potential::state(const int *types, int num_owned, MPI_Comm world) const {
+SystemState Potential::state(const NeighbourTables &tables, MPI_Comm world) const {
   const auto number = torch::TensorOptions().dtype(torch::kFloat64);
   const auto &tasks = manifest().tasks;
   const auto task = options_.task ? std::find(tasks.begin(), tasks.end(), *options_.task) - tasks.begin() : 0;
   std::vector<double> counts(manifest().elements.size(), 0.0);
   if (manifest().uses_composition) {
-    for (int i = 0; i < num_owned; ++i)
-      if (const int species = species_of_type_[types[i]]; species >= 0) counts[species] += 1.0;
+    const auto *species = tables.species.data_ptr<int64_t>();
+    for (int64_t row = 0; row < tables.num_owned; ++row) counts[species[row]] += 1.0;
     MPI_Allreduce(MPI_IN_PLACE, counts.data(), static_cast<int>(counts.size()), MPI_DOUBLE, MPI_SUM, world);
   }
   const auto composition = torch::tensor(counts, number).unsqueeze(0);

@@ -30,7 +30,7 @@ class Potential {
   const std::string &element(int type) const { return manifest().elements[species_of_type_[type]]; }
 
   // Of the atoms this potential sees, over all ranks (collective).
-  SystemState state(const int *types, int num_owned, MPI_Comm world) const;
+  SystemState state(const NeighbourTables &tables, MPI_Comm world) const;
 
  private:
   void map_types(const std::vector<std::string> &symbols);

@@ -65,6 +65,10 @@ SCENARIOS = {
     "swapped": Scenario(
         salt(), [*NVE, "fix trade all atom/swap 2 3 2811 900 ke no types 1 2", "run 8"]
     ),
+    "moved-by-chance": Scenario(
+        salt(),
+        [*NVE, "fix chance all gcmc 2 0 6 1 2811 900 0.0 0.3 overlap_cutoff 0.5", "run 8"],
+    ),
     "restarted": Scenario(
         salt(),
         [*NVE, "run 4", "write_restart NAME.restart", "clear", "log NAME.log append",

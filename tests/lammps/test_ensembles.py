@@ -19,7 +19,7 @@ from janus_md.export import export_model
 
 REPORT = [
     "compute deviation all pair janus",
-    "fix deviation all pair 2 janus force_deviation 0 energy_deviation 0",
+    "fix deviation all pair 2 janus force_deviation 1 energy_deviation 1",
     "thermo_style custom step pe c_deviation[1] c_deviation[2] c_deviation[3]",
     "thermo_modify format float %.17g norm no",
     "thermo 2",
@@ -59,6 +59,34 @@ def test_deviations(structure, ranks: int, ensemble: list[Path], tmp_path: Path)
         assert row[1] == pytest.approx(expected.get_potential_energy(), abs=1e-8)
         assert row[2:] == pytest.approx([forces.max(), forces.mean(), energy], abs=1e-9)
     assert forces.mean() > 0.01
+
+
+# Thermo output and dumps ask LAMMPS for energies, and so for deviations. Here fix pair wants some in other steps.
+BETWEEN = [line.replace("custom 2 deviations", "custom 5 late") for line in REPORT] + [
+    "thermo 1000"
+]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_in_steps_that_need_no_energy(ranks: int, ensemble: list[Path], tmp_path: Path) -> None:
+    lines = [*setup(crystal(), tmp_path, ensemble_pair(ensemble, ["O", "Si"])), *NVE]
+    completed([*lines, *REPORT, "run 4"], tmp_path, ranks)
+    completed([*lines, *BETWEEN, "run 6"], tmp_path, ranks)
+    expected = read_dump(tmp_path / "deviations.4.dump", ["O", "Si"])
+    kept = read_dump(tmp_path / "late.5.dump", ["O", "Si"])
+    for name in ("f_deviation[1]", "f_deviation[2]"):
+        np.testing.assert_allclose(column(kept, name), column(expected, name), rtol=0, atol=1e-9)
+
+
+def test_a_fix_that_asks_for_nothing_gets_no_old_values(
+    ensemble: list[Path], tmp_path: Path
+) -> None:
+    lines = [*setup(crystal(), tmp_path, ensemble_pair(ensemble, ["O", "Si"])), *NVE]
+    silent = [line.replace("_deviation 1", "_deviation 0") for line in BETWEEN]
+    done = run_lammps([*lines, *silent, "run 6"], tmp_path, 2)
+    assert done.returncode != 0
+    assert "in step 2, in which the models were not compared" in done.stdout
+    assert "write 'force_deviation 1' in fix pair" in done.stdout
 
 
 def test_in_a_hybrid_style_and_for_part_of_the_atoms(ensemble: list[Path], tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from janus_md.cli.lammps import app
 from janus_md.errors import UserError
 from janus_md.export import export_model
 from janus_md.lammps import build_custom, environment, write_data
-from janus_md.lammps.build import mpi_include, package_folder
+from janus_md.lammps.build import mpi_include
+from janus_md.lammps.plugin_path import package_folder
 from janus_md.lammps.run import command
 
 TYPES = ["H", "O", "Si"]
@@ -247,6 +248,13 @@ def test_forces_that_are_not_finite(ranks: int, plugin: Path, tmp_path: Path) ->
 def test_no_pair_coeff(plugin: Path, tmp_path: Path) -> None:
     lines = setup(ethanol(), tmp_path, ["pair_style janus"])
     assert "pair" in fails([*lines, "run 0"], tmp_path).lower()
+
+
+def test_a_second_pair_style_wants_its_pair_coeff(labelled_model: Path, tmp_path: Path) -> None:
+    """The model of the first stayed, with its task."""
+    lines = ethanol_input(tmp_path, labelled_model, style="task pbe")
+    text = fails([*lines, "pair_style janus task r2scan", "run 0"], tmp_path)
+    assert "pair coeffs are not set" in text
 
 
 def test_python_side(models: Path, tmp_path: Path) -> None:

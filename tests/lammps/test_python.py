@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from lammps_support.runs import TIME_LIMIT, completed, in_ase
 from lammps_support.structures import crystal, ethanol, tilted
 
 from janus_md.errors import UserError
-from janus_md.lammps import environment, write_data, write_input
+from janus_md.lammps import environment, input_lines, write_data, write_input
 from janus_md.lammps.build import mpi_file
 
 ENERGY = ["thermo_style custom step pe", "thermo_modify format float %.15g norm no", "run 0"]
@@ -59,6 +60,23 @@ def test_an_ensemble(ensemble: list[Path], tmp_path: Path) -> None:
     path = write_input(atoms, tmp_path, ensemble, ENERGY)
     assert path.read_text().count(".janus.pt") == len(ensemble)
     expected = in_ase(atoms, ensemble[0]).get_potential_energy()
+    assert energy_of(tmp_path) == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize("name", ["two words", "three words # 2", "sam's $x", "a \"b\" 'c' d"])
+def test_any_path(name: str, ensemble: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    models = [folder / "one model.janus.pt", folder / "another.janus.pt"]
+    for source, path in zip(ensemble, models, strict=False):
+        shutil.copy(source, path)
+    atoms = crystal()
+    write_input(atoms, folder, models, ENERGY)
+    expected = in_ase(atoms, models[0]).get_potential_energy()
+    assert energy_of(folder) == pytest.approx(expected, abs=1e-8)
+    (tmp_path / "in.lmp").write_text(
+        "\n".join([*input_lines(atoms, folder / "data.lmp", models), *ENERGY])
+    )
     assert energy_of(tmp_path) == pytest.approx(expected, abs=1e-8)
 
 
