@@ -35,7 +35,7 @@ from janus_training.report import write_report
 from janus_training.run import begin_run, launched_again, refuse_used, write_sample
 from janus_training.sampler import Position
 from janus_training.schedule import Clock, Horizon, lr_factor
-from janus_training.score import Errors, score, validation_errors
+from janus_training.score import ErrorsByLabel, score, validation_errors
 from janus_training.step import take_step
 
 SECONDS_TO_INSIST = 1.0
@@ -72,9 +72,12 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
         if not resume and mesh.first:
             # Only now: whatever can be wrong with the input has been looked at.
             begin_run(run, config)
-        with _settings(config), Reporter(config.train.log_every, mesh.first) as reporter:
+        with (
+            _settings(config),
+            Reporter(config.train.log_every, mesh.first) as reporter,
+            StepProfile(run, profile, mesh) as recorder,
+        ):
             _describe(reporter, config.loss, frames, mesh)
-            recorder = StepProfile(run, profile, mesh)
             _train(config, data, run, clock, reporter, mesh, device, recorder)
             if missed := recorder.missed():
                 reporter.say(missed)
@@ -234,7 +237,7 @@ def _write_step(
 
 
 def _write_validation(
-    metrics: Metrics, reporter: Reporter, errors: dict[str, Errors], step: int, clock: Clock
+    metrics: Metrics, reporter: Reporter, errors: dict[str, ErrorsByLabel], step: int, clock: Clock
 ) -> None:
     """One row a task."""
     for task, found in errors.items():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,7 +23,10 @@ Accounts = dict[str, Any]
 
 
 class StepProfile:
-    """Records ``steps`` steps after the first few: a trace of each rank for chrome://tracing or Perfetto, a picture."""
+    """Records ``steps`` steps after the first few: a trace of each rank for chrome://tracing or Perfetto, a picture.
+
+    Its context ends a trace that is open still: a process that ends while it is traced crashes.
+    """
 
     def __init__(self, run: Path, steps: int, mesh: Mesh) -> None:
         self._folder = run / FOLDER
@@ -32,6 +35,19 @@ class StepProfile:
         self._done = -WARM_UP
         self._accounts: list[Accounts] = []
         self._trace: torch.profiler.profile | None = None
+
+    def __enter__(self) -> StepProfile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._trace is not None:
+            self._trace.stop()
+            self._trace = None
 
     @property
     def wanted(self) -> bool:
@@ -50,8 +66,6 @@ class StepProfile:
             self._mesh.ledger.close()  # what came before is not of these steps
             self._trace = torch.profiler.profile()
             self._trace.start()
-            # A process that ends while it is traced crashes, and a run may end by an error or a signal.
-            atexit.register(self._abandon)
 
     def end_step(self, accounts: Accounts | None) -> None:
         """``accounts``: of :meth:`janus_training.parallel.janus.Janus.accounts`, for a step that is recorded."""
@@ -67,19 +81,13 @@ class StepProfile:
                 draw(self._accounts, self._folder / "steps.png")
 
     def missed(self) -> str | None:
-        """End a trace that lacks steps, and what to say of it; None where nothing is missing."""
-        self._abandon()
+        """What to say where the run ended before all steps were recorded; None where nothing is missing."""
         if self._done >= self._steps or not self._steps:
             return None
         needed = self._steps + WARM_UP
         return (
             f"nothing is recorded in {self._folder}: --profile {self._steps} needs {needed} steps"
         )
-
-    def _abandon(self) -> None:
-        if self._trace is not None:
-            self._trace.stop()
-            self._trace = None
 
 
 def draw(accounts: Sequence[Accounts], file: Path) -> None:

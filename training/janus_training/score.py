@@ -12,10 +12,10 @@ COLUMNS = {
     "energy": "energy_mae", "forces": "force_mae", "stress": "stress_mae", "magmoms": "magmom_mae",
 }  # fmt: skip
 
-Errors = dict[str, float | None]
+ErrorsByLabel = dict[str, float | None]
 
 
-def validation_errors(results: Sequence[Result]) -> dict[str, Errors]:
+def validation_errors(results: Sequence[Result]) -> dict[str, ErrorsByLabel]:
     """Mean absolute errors of each task, in eV per atom, eV/Å, eV/Å³ and μ_B; None where nothing is labelled."""
     found = {}
     for task, members in by_task(results).items():
@@ -27,7 +27,7 @@ def validation_errors(results: Sequence[Result]) -> dict[str, Errors]:
     return found
 
 
-def score(errors: dict[str, Errors], loss: LossConfig) -> float | None:
+def score(errors: dict[str, ErrorsByLabel], loss: LossConfig) -> float | None:
     """Sum of the tasks' errors, weighed as the loss is at the end; None where nothing with a weight has a label."""
     last = weights_at(loss, 1.0)
     weighed = [

@@ -38,5 +38,5 @@ def take_step(
         raise UserError("the loss is no longer finite; start again with a lower optimiser.lr")
     optimizer.step()
     janus.mesh.ledger.phase = BETWEEN
-    values = janus.mesh.total(torch.stack([loss, *terms.values()]).tolist())
+    values = janus.mesh.total(torch.stack([loss, *terms.values()]).detach().tolist())
     return dict(zip(["loss", *terms], values, strict=True)) | {"gradient": norm}
