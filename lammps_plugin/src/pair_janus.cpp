@@ -140,10 +140,20 @@ void PairJanus::init_style() {
         error->all(FLERR, "pair_style janus needs bonded neighbours in its lists: "
                           "give 'special_bonds lj/coul 1.0 1.0 1.0'");
   scale_ = energy_unit();
+  warn_of_excluded_pairs();
   announce_exchange();
   neighbor->add_request(this, NeighConst::REQ_FULL);
   if (!introduced_ && comm->me == 0) utils::logmesg(lmp, describe());
   introduced_ = true;
+}
+
+// A pair that is not in the lists is no edge, so that all forces near its atoms change, not only those between the two.
+void PairJanus::warn_of_excluded_pairs() const {
+  bool pairs = neighbor->nex_type > 0 || neighbor->nex_mol > 0;
+  for (int k = 0; k < neighbor->nex_group; ++k) pairs |= neighbor->ex1_group[k] != 0 && neighbor->ex2_group[k] != 0;
+  if (pairs && comm->me == 0)
+    error->warning(FLERR, "neigh_modify exclude takes pairs of atoms out of the graph of pair_style janus, so that forces "
+                          "of all atoms around them change: leave them in and hold atoms with 'fix setforce'");
 }
 
 std::string PairJanus::describe() const {

@@ -49,6 +49,7 @@ class PairJanus : public Pair {
   void load(const std::vector<std::string> &paths, const std::vector<std::string> &symbols);
   void announce_exchange();
   double energy_unit() const;
+  void warn_of_excluded_pairs() const;
   std::string describe() const;
   std::string name_of(int atom_index) const;
   int excluded_groups() const;

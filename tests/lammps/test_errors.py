@@ -297,3 +297,15 @@ def test_built_for_another_lammps(models: Path, tmp_path: Path) -> None:
     )
     assert done.returncode != 0
     assert "built for LAMMPS 20230802 and cannot run in LAMMPS 20250722" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("form", "warned"), [("group part part", True), ("group part all", False), ("type 1 2", True)]
+)
+def test_excluded_pairs_are_warned_of(
+    form: str, warned: bool, models: Path, tmp_path: Path
+) -> None:
+    lines = ethanol_input(tmp_path, models / "double.janus.pt")
+    exclude = ["group part id 1 2", f"neigh_modify exclude {form}"]
+    log = completed([*lines[:-1], *exclude, lines[-1]], tmp_path, 2)
+    assert log.count("WARNING: neigh_modify exclude takes pairs of atoms out") == warned
