@@ -1,0 +1,260 @@
+"""Share of a device's FP32 peak that training steps reach, and where their time goes.
+
+    python benchmarks/speed/peak.py --models 10m moe-l-block --atoms 216 --copies 4 --tflops 66.9 -o FILE.json
+
+Steps are the trainer's own: energies, forces, both backward phases, clipping, optimiser, in FP32 (TF32 off), one
+process on one device. Crystals are rattled, with elements drawn at random. Operations are those of the products alone
+(``janus_training.planner.flops``), counted without data in the plain form, so that what a form computes twice does not
+count. The peak is ``--tflops``, that of the data sheet (66.9 for an H100 or H200 SXM), beside that of one large product
+measured here; without ``--tflops`` shares are of the measured one. Seconds of phases are of further steps that wait for
+the device at the end of each phase, wall time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from structures import structure
+
+from janus_md.graph.batch import NarrowRows, keep_together
+from janus_md.io import Frame
+from janus_md.model import MatRISMoE
+from janus_training.batches import GraphStore
+from janus_training.config import Config
+from janus_training.model_section import resolve_model
+from janus_training.optimizer import build_optimizer
+from janus_training.parallel.experts import chosen_experts
+from janus_training.parallel.janus import Janus
+from janus_training.parallel.ledger import PHASES, UPDATE, Ledger
+from janus_training.parallel.mesh import Mesh
+from janus_training.parallel.share import Share, Shares
+from janus_training.planner.layout import Layout
+from janus_training.planner.rehearsal import rehearse
+from janus_training.staged import Sizes, StagedDerivatives
+from janus_training.step import take_step
+
+MODELS: dict[str, dict[str, Any]] = {
+    **{name: {"preset": name} for name in ("tiny", "lean", "small", "10m", "moe-s")},
+    "moe-l-block": {"preset": "moe-l", "blocks": 1},
+}
+FORMS = "plain", "compiled"
+ALONE = Layout(1, 1, False, False, False, False)
+WARM_UPS = 3
+ROWS_OF_PROFILE = 15
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=["10m"])
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=["plain"])
+    parser.add_argument("--atoms", type=int, default=64, help="of a structure, about")
+    parser.add_argument("--copies", type=int, default=1, help="structures of a batch")
+    parser.add_argument("--elements", type=int, default=80)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--tflops", type=float, help="FP32 peak of the device")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--trace", type=Path, help="folder of traces for chrome://tracing")
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    device = torch.device(options.device)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    product = product_tflops(device)
+    peak = options.tflops or product
+    print(f"{named(device)}: a large product {product:.3g} TFLOPS, peak {peak:.3g}")
+    rows = []
+    for model in options.models:
+        for form in options.forms:
+            step = Step(model, form, options.atoms, options.copies, options.elements, device)
+            row = step.figures(options.repeats, peak)
+            row["profile"] = step.profile(options.trace)
+            rows.append(row)
+            print(line(row), flush=True)
+    if options.output:
+        about = {
+            "device": named(device), "torch": torch.__version__,
+            "product_tflops": product, "peak_tflops": peak,
+        }  # fmt: skip
+        options.output.write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n")
+
+
+class Step:
+    """A model, its optimiser and one batch on a device."""
+
+    def __init__(
+        self, name: str, form: str, atoms: int, copies: int, elements: int, device: torch.device
+    ) -> None:
+        self.name, self.form, self.device = name, form, device
+        symbols = chemical_symbols[1 : elements + 1]
+        self.config = configuration(MODELS[name], symbols)
+        store = crystals(self.config, symbols, atoms, copies)
+        if form == "compiled" and store.layout is None:
+            store.layout = keep_together
+        torch.manual_seed(0)
+        model = MatRISMoE(resolve_model(self.config.model, [], []))
+        self.flops = operations(model, self.config, store)
+        self.ledger = WaitingLedger(device)
+        self.janus = Janus(model.to(device), Mesh(ledger=self.ledger), self.config.parallel)
+        self.share: Share = Shares(store, self.janus.mesh, self.janus.too_large)(range(copies)).to(
+            device
+        )
+        if form == "compiled":
+            self.janus.engine = StagedDerivatives(model, Sizes.of(self.share.batch.graphs))
+        self.optimizer = build_optimizer(model, self.config.optimiser, 1.0)
+
+    def __call__(self) -> None:
+        """One step; its sums of losses are read at the end, so the device is done with it."""
+        take_step(self.janus, self.optimizer, self.share, self.config, 1.0)
+
+    def figures(self, repeats: int, peak: float) -> dict[str, Any]:
+        """Seconds, operations and shares of the peak, with and without the optimiser's update."""
+        for _ in range(WARM_UPS):
+            self()
+        whole = statistics.median(seconds(self, self.device) for _ in range(repeats))
+        phases = self.phases(repeats)
+        flops = sum(self.flops.values())
+        before_update = flops - self.flops.get(UPDATE, 0.0)
+        seconds_before_update = whole * (1.0 - phases[UPDATE] / sum(phases.values()))
+        graphs = self.share.batch.graphs
+        return {
+            "model": self.name, "form": self.form,
+            "parameters": sum(p.numel() for p in self.janus.model.parameters()),
+            "structures": graphs.num_graphs, "atoms": graphs.num_atoms,
+            "slots": sum(table.numel() for table in graphs.neighbours),
+            "step_s": whole, "atoms_per_s": graphs.num_atoms / whole,
+            "tflop": flops / 1e12, "tflop_by_phase": {k: v / 1e12 for k, v in self.flops.items()},
+            "seconds_by_phase": phases,
+            "share": flops / whole / (1e12 * peak),
+            "share_before_update": before_update / seconds_before_update / (1e12 * peak),
+            "memory_gb": torch.cuda.max_memory_allocated(self.device) / 1e9 if self.device.type == "cuda" else None,
+        }  # fmt: skip
+
+    def phases(self, repeats: int) -> dict[str, float]:
+        """Medians of the seconds of each phase; a compiled step does not tell the first two apart, nor the next two."""
+        found = []
+        self.ledger.waits = True
+        for _ in range(repeats):
+            self.ledger.close()
+            self()
+            found.append(self.ledger.close()["seconds"])
+        self.ledger.waits = False
+        return {name: statistics.median(table.get(name, 0.0) for table in found) for name in PHASES}
+
+    def profile(self, folder: Path | None) -> list[dict[str, Any]]:
+        """The operators that took most of a step, by their own time on the device; its trace goes to ``folder``."""
+        with torch.profiler.profile() as profile:
+            self()
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            profile.export_chrome_trace(str(folder / f"{self.name}-{self.form}.json.gz"))
+        on_gpu = self.device.type == "cuda"
+
+        def own(event: Any) -> float:
+            return event.self_device_time_total if on_gpu else event.self_cpu_time_total
+
+        events = sorted(profile.key_averages(), key=own, reverse=True)
+        total = sum(map(own, events))
+        return [
+            {"operator": event.key, "calls": event.count, "share": own(event) / total}
+            for event in events[:ROWS_OF_PROFILE]
+        ]
+
+
+class WaitingLedger(Ledger):
+    """One that waits for the device before a phase ends, while ``waits``."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.waits, self._device = False, device
+        super().__init__()
+
+    def _leave(self) -> None:
+        if self.waits:
+            wait(self._device)
+        super()._leave()
+
+
+def configuration(fields: dict[str, Any], symbols: list[str]) -> Config:
+    """A recipe with this model, all else its default."""
+    model = resolve_model(fields, symbols, ["random"]).model_dump(mode="json")
+    content = {"model": model, "data": {"sets": [{"path": "none"}]}, "train": {"steps": 1}}
+    return Config.model_validate(content)
+
+
+def crystals(config: Config, symbols: list[str], atoms: int, copies: int) -> GraphStore:
+    """Rattled rock salt whose sites hold elements at random, in a layout that suits the model."""
+    rng, frames = np.random.default_rng(0), []
+    for _ in range(copies):
+        made = structure("salt", atoms)
+        made.symbols = rng.choice(symbols, len(made))
+        forces = rng.normal(size=(len(made), 3))
+        frames.append(Frame(made, -3.0 * len(made), forces, None, task="random"))
+    model = config.model
+    store = GraphStore(frames, model["tasks"], model["cutoff"], model["line_cutoff"], 1.0)
+    if not resolve_model(model, [], []).num_line_blocks:
+        store.layout = NarrowRows.suited(store.atoms_by_neighbours)
+    return store
+
+
+def operations(model: MatRISMoE, config: Config, store: GraphStore) -> dict[str, float]:
+    """Of the products of a step, by phase."""
+    chosen = {
+        name.removesuffix(".router"): chosen_experts(module)
+        for name, module in model.named_modules()
+        if name.endswith(".router")
+    }
+    batch = range(len(store))
+    step = rehearse(config, ALONE, 0, lambda m, j: Shares(store, m, j.too_large)(batch), chosen)
+    return dict(step.flops)
+
+
+def product_tflops(device: torch.device) -> float:
+    """Of the product of two large square matrices."""
+    size = 8192 if device.type == "cuda" else 1024
+    a = torch.randn(size, size, device=device)
+    times = [seconds(lambda: a @ a, device) for _ in range(6)]
+    return 2 * size**3 / min(times[1:]) / 1e12
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Wall seconds on a GPU, processor seconds on a CPU, where other work goes on."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    wait(device)
+    begin = clock()
+    work()
+    wait(device)
+    return clock() - begin
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def named(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"one thread of {platform.processor() or platform.machine()}"
+
+
+def line(row: dict[str, Any]) -> str:
+    phases = ", ".join(f"{name} {value:.3g}" for name, value in row["seconds_by_phase"].items())
+    return (
+        f"{row['model']} {row['form']}: {row['atoms']} atoms, {row['step_s']:.3g} s a step ({phases}), "
+        f"{row['tflop']:.3g} TFLOP, {100 * row['share']:.1f} % of the peak, "
+        f"{100 * row['share_before_update']:.1f} % before the update"
+    )
+
+
+if __name__ == "__main__":
+    main()
