@@ -47,8 +47,8 @@ def explain(fault: ValidationError, model: type[BaseModel], section: str = "") -
     key = ".".join([section, *path] if section else path)
     first = errors[0]
     if first["type"] == "extra_forbidden":
-        places = [".".join([section, *path[:-1], field]).lstrip(".") for field in fields]
-        return f"unknown key '{key}'{nearest(key, places)}; correct or remove it"
+        hint = nearest(path[-1], fields, within=key.removesuffix(path[-1]))
+        return f"unknown key '{key}'{hint}; correct or remove it"
     if first["type"] == "missing":
         return f"key '{key}' is missing; add it"
     if first["type"] == "value_error":

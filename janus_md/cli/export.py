@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from janus_md.cli.options import Arithmetic, Elements, Force, ModelOutput, Precision
-from janus_md.cli.outputs import element_symbols, refuse_existing
+from janus_md.cli.outputs import element_symbols, refuse_existing, refuse_other_ending
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -27,6 +27,7 @@ def export(
 ) -> None:
     """Merge the experts, check the result against the checkpoint and write it."""
     refuse_existing(output, force)
+    refuse_other_ending(output)
     symbols = element_symbols(elements)
     from janus_md.calculators.source import checkpoint_folder
     from janus_md.export import export_model

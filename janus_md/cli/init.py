@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from janus_md.cli.options import Arithmetic, Elements, Force, ModelOutput, Precision
-from janus_md.cli.outputs import element_symbols, refuse_existing
+from janus_md.cli.outputs import element_symbols, refuse_existing, refuse_other_ending
 
 DENSITY = 0.05
 """Atoms per Å³ of an ordinary solid."""
@@ -30,6 +30,7 @@ def init(
 ) -> None:
     """Draw weights from ``seed`` and export them; forces in a solid are tenths of an eV/Å to a few eV/Å."""
     refuse_existing(output, force)
+    refuse_other_ending(output)
     symbols = element_symbols(elements)
     from janus_md.model import preset as model_preset
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from janus_md.cli.options import Device, Force, Model, Structure, Task
+from janus_md.cli.inputs import charged_structure
+from janus_md.cli.options import Charge, Device, Force, Model, Spin, Structure, Task
 from janus_md.cli.outputs import refuse_existing
 
 
@@ -34,15 +35,16 @@ def md(
     every: Annotated[int, typer.Option(help="Write every so many steps.", min=1)] = 10,
     seed: Annotated[int, typer.Option(help="Seed of velocities and thermostat.")] = 0,
     task: Task = None,
+    charge: Charge = None,
+    spin: Spin = None,
     device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Velocities are drawn at the temperature unless the structure carries some."""
     refuse_existing(output, force)
-    from janus_md.io.structures import read_structure
     from janus_md.io.trajectories import TrajectoryWriter
 
-    atoms = read_structure(structure)
+    atoms = charged_structure(structure, charge, spin)
     writer = TrajectoryWriter(output)
     from janus_md.calculators.ase import JanusCalculator
     from janus_md.calculators.dynamics import integrator, kinetic_temperature, start_velocities

@@ -41,3 +41,9 @@ Arithmetic = Annotated[Precision, typer.Option(help="Arithmetic of the exported 
 Structure = Annotated[Path, typer.Argument(help="Any format ASE or pymatgen reads.")]
 Model = Annotated[Path, typer.Option("--model", "-m", help="Exported file or checkpoint.")]
 Task = Annotated[str | None, typer.Option(help="Task of a multi-task model.")]
+Charge = Annotated[
+    float | None, typer.Option(help="Total charge, e; in place of the structure's own.")
+]
+Spin = Annotated[
+    float | None, typer.Option(help="Spin multiplicity; in place of the structure's own.")
+]

@@ -18,19 +18,26 @@ def refuse_existing(path: Path, force: bool) -> None:
         raise UserError(f"the folder of {path} does not exist: create {path.parent} first")
 
 
+def refuse_other_ending(path: Path) -> None:
+    """Raise ``UserError`` where LAMMPS would not take ``path`` for a model: in an ensemble it goes by the ending."""
+    if path.suffix != ".pt":
+        raise UserError(f"{path} would not be known as a model: let its name end with .janus.pt")
+
+
 def element_symbols(values: list[str] | None) -> list[str] | None:
     """The elements asked for: ``-e Si,O``, ``-e "Si O"`` and ``-e Si -e O`` all mean the same.
 
     Raises ``UserError`` naming a symbol that is no element's.
     """
-    from ase.data import atomic_numbers
+    from ase.data import chemical_symbols
 
     if not values:
         return None
     symbols = [symbol for value in values for symbol in value.replace(",", " ").split()]
     for symbol in symbols:
-        if symbol not in atomic_numbers or symbol == "X":
+        if symbol not in chemical_symbols[1:]:
             raise UserError(
-                f"'{symbol}' is no chemical element{nearest(symbol, atomic_numbers)}: write symbols such as Si or O"
+                f"'{symbol}' is no chemical element{nearest(symbol, chemical_symbols[1:])}: "
+                "write symbols such as Si or O"
             )
     return symbols

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from janus_md.cli.options import Device, Force, Model, Structure, Task
+from janus_md.cli.inputs import charged_structure
+from janus_md.cli.options import Charge, Device, Force, Model, Spin, Structure, Task
 from janus_md.cli.outputs import refuse_existing
 
 
@@ -23,15 +24,20 @@ def relax(
     fmax: Annotated[float, typer.Option(help="Stop below this force, eV/Å.", min=0.0)] = 0.02,
     steps: Annotated[int, typer.Option(help="At most this many steps.", min=0)] = 500,
     task: Task = None,
+    charge: Charge = None,
+    spin: Spin = None,
     device: Device = "auto",
     force: Force = False,
 ) -> None:
-    """Relax with FIRE and write the result; the energy and the largest force are printed."""
+    """Relax with FIRE and write the result; the energy and the largest force are printed.
+
+    Exits with 1 where the structure that is written has not converged.
+    """
     refuse_existing(output, force)
-    from janus_md.io.structures import check_writable_format, read_structure, write_structure
+    from janus_md.io.structures import check_writable_format, write_structure
 
     check_writable_format(output)
-    atoms = read_structure(structure)
+    atoms = charged_structure(structure, charge, spin)
     from janus_md.calculators.ase import JanusCalculator
     from janus_md.calculators.relaxation import relax as relax_atoms
 
@@ -45,3 +51,5 @@ def relax(
     typer.echo(
         f"{output}: {state}, energy {outcome.energy:.6f} eV, largest force {outcome.fmax:.4f} eV/Å{stress}"
     )
+    if not outcome.converged:
+        raise typer.Exit(1)

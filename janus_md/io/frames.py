@@ -86,12 +86,17 @@ class Frame:
 def check(frame: Frame) -> Frame:
     """The frame itself, or ``UserError`` naming file and frame.
 
-    Raises where there are no atoms, where a position or label is not finite or has the wrong shape, and
-    where a stress label comes with a volume that is not positive.
+    Raises where there are no atoms or one is of no element, where a position or label is not finite or has the wrong
+    shape, and where a stress label comes with a volume that is not positive.
     """
     count = len(frame.atoms)
     if not count:
         raise UserError(f"{frame.where} holds no atoms; remove it")
+    if not frame.atoms.numbers.all():
+        place = int(np.argmin(frame.atoms.numbers))
+        raise UserError(
+            f"{frame.where} has an atom of no element (X), number {place}; name its element"
+        )
     if (
         not np.isfinite(frame.atoms.positions).all()
         or not np.isfinite(frame.atoms.cell.array).all()

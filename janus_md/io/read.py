@@ -44,7 +44,16 @@ def _iterate_folder(path: Path, task: str, keys: LabelKeys | None) -> Iterator[F
             f"{path} is a folder with neither DeePMD data (type.raw) nor ASE databases ({', '.join(SUFFIXES)}); "
             "name a file"
         )
+    if systems and (others := _structure_files(path)):
+        raise UserError(
+            f"{path} holds DeePMD data (type.raw) and {others[0].name}; name one of them"
+        )
     for system in systems:
         yield from read_deepmd(system, task)
     for database in databases:
         yield from read_database(database, keys, task)
+
+
+def _structure_files(folder: Path) -> list[Path]:
+    endings = {".extxyz", ".xyz", *SUFFIXES}
+    return sorted(file for file in folder.rglob("*") if file.suffix in endings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,10 +12,15 @@ from ase.data import atomic_numbers
 
 from janus_md.io.frames import Frame
 
+LIKE_LABELS = re.compile("energy|force|stress|virial|magmom", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts over the frames of a file. ``elements``: frames that hold each; ``labels``: frames with each."""
+    """Counts over the frames of a file. ``elements``: frames that hold each; ``labels``: frames with each.
+
+    ``names_like_labels``: of ``atoms.info`` and ``atoms.arrays``, which are read as labels if keys say so.
+    """
 
     frames: int
     atoms: int
@@ -23,6 +29,7 @@ class Summary:
     periodic: int
     elements: dict[str, int]
     labels: dict[str, int]
+    names_like_labels: dict[str, int]
     tasks: dict[str, int]
 
 
@@ -44,6 +51,7 @@ def summarise(frames: Iterable[Frame]) -> Summary:
     sizes: list[int] = []
     elements: Counter[str] = Counter()
     labels: Counter[str] = Counter()
+    alike: Counter[str] = Counter()
     tasks: Counter[str] = Counter()
     periodic = 0
     for frame in frames:
@@ -54,6 +62,8 @@ def summarise(frames: Iterable[Frame]) -> Summary:
             for name in ("energy", "forces", "stress", "magmoms")
             if getattr(frame, name) is not None
         )
+        kept = (*frame.atoms.info, *frame.atoms.arrays)
+        alike.update(name for name in kept if LIKE_LABELS.search(name))
         tasks.update([frame.task] if frame.task else [])
         periodic += bool(frame.atoms.pbc.all())
     return Summary(
@@ -64,6 +74,7 @@ def summarise(frames: Iterable[Frame]) -> Summary:
         periodic=periodic,
         elements={s: elements[s] for s in sorted(elements, key=atomic_numbers.__getitem__)},
         labels=dict(labels),
+        names_like_labels=dict(alike),
         tasks=dict(tasks),
     )
 

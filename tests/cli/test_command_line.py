@@ -182,6 +182,9 @@ def test_a_random_model_has_forces_of_ordinary_size(
         ),
         (["init", "tiny", "-o", "new.janus.pt", "--elements", "Qq"], ["Qq"]),
         (["init", "tiny", "-o", "new.janus.pt", "--elements", "si"], ["did you mean 'Si'?"]),
+        (["init", "tiny", "-o", "new.janus.pt", "--elements", "X"], ["'X' is no chemical element"]),
+        (["init", "tiny", "-o", "new.xyz"], ["new.xyz", "end with .janus.pt"]),
+        (["export", ".", "-o", "new.xyz"], ["new.xyz", "end with .janus.pt"]),
         (["init", "tiny", "-o", "no/such/m.janus.pt"], ["no/such"]),
         (["info", "missing.extxyz"], ["missing.extxyz", "does not exist"]),
         (["export", "missing", "-o", "new.janus.pt"], ["missing", "does not exist"]),
@@ -284,7 +287,7 @@ def test_relax_reads_and_writes_what_ase_and_pymatgen_know(
     core = pytest.importorskip("pymatgen.core")
     structure = core.Structure.from_file(str(folder / "si.cif"))
     (tmp_path / "in.json").write_text(json.dumps(structure.as_dict()))
-    common = ["-m", folder / "m.janus.pt", "--steps", "3", "--cell"]
+    common = ["-m", folder / "m.janus.pt", "--steps", "3", "--fmax", "100", "--cell"]
     for source, target in (("in.json", "POSCAR"), ("POSCAR", "out.json"), ("out.json", "o.extxyz")):
         code, out, error = call(
             capsys, "relax", tmp_path / source, "-o", tmp_path / target, *common
@@ -302,8 +305,9 @@ def test_a_relaxation_cut_short_says_so(
     for cell in ([], ["--cell"]):
         output = tmp_path / f"o{len(cell)}.cif"
         code, out, error = call(capsys, *arguments, "-o", output, "--steps", "2", *cell)
-        assert code == 0, error
+        assert code == 1, error
         assert "NOT converged in 2 steps" in out
+        assert len(read(output)) == 8
         assert ("largest stress" in out) == bool(cell)
 
 
@@ -346,3 +350,22 @@ def test_md_writes_frames_and_repeats_itself(
         assert frames[-1].get_potential_energy() != frames[0].get_potential_energy()
         finals.append(frames[-1].positions)
     assert finals[0] == pytest.approx(finals[1], abs=1e-6)
+
+
+@pytest.mark.parametrize("command", ["relax", "md"])
+def test_charge_and_spin_of_a_format_that_has_no_place_for_them(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from janus_md.export import export_model
+    from janus_md.model import MatRISMoE, preset
+
+    model, source = tmp_path / "m.janus.pt", tmp_path / "POSCAR"
+    export_model(MatRISMoE(preset("tiny", elements=["Si"], charge=True, spin=True)), model)
+    write(source, bulk("Si", cubic=True))
+    energies = []
+    for charge in ("0", "2"):
+        output = tmp_path / f"{charge}.extxyz"
+        arguments = ["-m", model, "-o", output, "--steps", "0", "--charge", charge, "--spin", "1"]
+        assert call(capsys, command, source, *arguments)[0] in (0, 1)
+        energies.append(read(output).get_potential_energy())
+    assert abs(energies[1] - energies[0]) > 1e-4

@@ -228,6 +228,7 @@ def test_data_commands_know_other_names_of_labels(tmp_path: Path, app: typer.Typ
         return result.output
 
     assert "labels: none" in run("data", "inspect", source)
+    assert "names like labels: REF_energy 4, REF_forces 4" in run("data", "inspect", source)
     assert "labels: energy 4, forces 4" in run("data", "inspect", source, *names)
     assert "force rms: none" in run("data", "statistics", source)
     assert "force rms: none" not in run("data", "statistics", source, *names)

@@ -216,6 +216,24 @@ def test_damaged_deepmd_folders(tmp_path: Path, crystals: list[Frame]) -> None:
         read_frames(tmp_path / "s")
 
 
+def test_a_folder_of_several_kinds_is_not_read_in_part(
+    tmp_path: Path, crystals: list[Frame]
+) -> None:
+    write_frames(tmp_path / "s", crystals)
+    write_frames(tmp_path / "more.extxyz", crystals)
+    with pytest.raises(UserError, match=r"holds DeePMD data .* and more.extxyz; name one"):
+        read_frames(tmp_path)
+    assert len(read_frames(tmp_path / "s")) == len(crystals)
+
+
+def test_an_atom_of_no_element_is_named(tmp_path: Path) -> None:
+    ase.io.write(tmp_path / "a.extxyz", Atoms("SiX", [[0, 0, 0], [0, 0, 3.0]]))
+    with pytest.raises(
+        UserError, match=r"a.extxyz, frame 0 has an atom of no element \(X\), number 1"
+    ):
+        read_frames(tmp_path / "a.extxyz")
+
+
 def test_nothing_is_overwritten(tmp_path: Path, crystals: list[Frame]) -> None:
     write_frames(tmp_path / "a.extxyz", crystals)
     with pytest.raises(UserError, match="exists already"):

@@ -51,6 +51,10 @@ def test_command_line_over_file_over_defaults(recipe: Path) -> None:
             r"unknown key 'data.sets.0.pth' \(did you mean 'data.sets.0.path'\?\)",
         ),
         ("data.sets.4.path=a", r"must be a number below 1"),
+        (
+            "data.sets.0.keys.virial=REF_virial",
+            r"unknown key 'data.sets.0.keys.virial' \(known: energy, forces, magmoms, stress\)",
+        ),
         ("model.cutof=4", r"unknown key 'model.cutof' \(did you mean 'model.cutoff'\?\)"),
         ("model.preset=smal", r"'smal'.*did you mean 'small'"),
         ("model.cutoff=-4", r"'model.cutoff' is -4; give a number above 0"),
