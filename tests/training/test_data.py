@@ -1,4 +1,4 @@
-"""Splits, dropped frames, reference energies."""
+"""Splits, dropped frames, reference energies, the scale of the energies that are learnt."""
 
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from janus_md.io import Frame, write_frames
 from janus_md.io.split import split_shares
 from janus_training.config import DataConfig, SetConfig
 from janus_training.data import load_frames
+from janus_training.prepare import energy_scale
 from janus_training.references import fit_references, reference_energies
 
 
@@ -102,3 +103,27 @@ def test_one_composition_only_still_gives_its_mean() -> None:
 def test_a_task_without_energies_has_zeros() -> None:
     frames = [Frame(Atoms("H2O"), forces=np.zeros((3, 3)), task="t")]
     assert set(reference_energies(frames, ["H", "O"], {}).values()) == {0.0}
+
+
+@pytest.mark.parametrize("zero", [0.0, 1e-14])
+def test_an_equation_of_state_without_forces_is_learnt_at_the_scale_of_its_energies(
+    zero: float,
+) -> None:
+    """By symmetry its forces vanish: as text they are zero, in binary files what rounding leaves."""
+    frames = [
+        Frame(Atoms("Cu4"), energy=4.0 * energy, forces=np.full((4, 3), zero), task="t")
+        for energy in (-3.4, -3.6, -3.5)
+    ]
+    references = reference_energies(frames, ["Cu"], {})
+    assert energy_scale(frames, references) == pytest.approx(0.1 * np.sqrt(2 / 3), rel=1e-3)
+    assert energy_scale(frames[:1], reference_energies(frames[:1], ["Cu"], {})) == 1.0
+
+
+def test_forces_set_the_scale_wherever_there_are_some() -> None:
+    frames = metals(5)
+    forces = np.concatenate([frame.forces for frame in frames])
+    references = reference_energies(frames, ["Cu", "Au"], {})
+    assert energy_scale(frames, references) == np.sqrt(np.mean(forces**2))
+    for frame in frames:
+        frame.forces = None
+    assert energy_scale(frames, references) == 1.0

@@ -57,6 +57,17 @@ def fit_references(
     return table | {symbol: mean + float(d) for symbol, d in zip(free, change, strict=True)}
 
 
+def spread_beyond(frames: Sequence[Frame], references: dict[tuple[str, str], float]) -> float:
+    """Root mean square of what ``references`` leave of the energies, eV per atom; 0 without energies."""
+    rest = [
+        (frame.energy - sum(references[frame.task, s] for s in frame.atoms.symbols))
+        / len(frame.atoms)
+        for frame in frames
+        if frame.energy is not None
+    ]
+    return float(np.sqrt(np.mean(np.square(rest)))) if rest else 0.0
+
+
 def _ridge(design: Floats, target: Floats) -> Floats:
     """Least squares with the coefficients pulled to zero.
 
