@@ -85,6 +85,27 @@ def test_the_fit_finds_what_made_the_energies() -> None:
     assert found == pytest.approx(true, rel=0.02)
 
 
+def test_all_electron_energies_of_a_rare_element_are_fitted_as_they_are() -> None:
+    """A few frames hold one iron atom among light ones, which is 34,500 eV below them."""
+    true = {"H": -13.6, "C": -1036.0, "O": -2045.0, "Fe": -34500.0}
+    rng = np.random.default_rng(0)
+    frames = []
+    for number in range(3000):
+        iron = ["Fe"] if number < 5 else []
+        symbols = [*rng.choice(["H", "C", "O"], size=rng.integers(20, 60)), *iron]
+        energy = sum(true[s] for s in symbols) + 0.02 * rng.normal() * len(symbols)
+        frames.append(Frame(Atoms(symbols), energy=energy, task="t"))
+    found = fit_references(frames, list(true), {})
+    assert found == pytest.approx(true, abs=2.0)
+
+
+def test_a_rare_element_of_noisy_energies_is_not_far_from_the_others() -> None:
+    frames = made_up(500, {"H": -3.0, "O": -5.0, "Si": -4.0}, noise=0.5)
+    frames.append(Frame(Atoms("Kr" + "O19"), energy=-95.0 - 10.0, task="t"))
+    found = fit_references(frames, ["H", "O", "Si", "Kr"], {})
+    assert -8.0 < found["Kr"] < -3.0
+
+
 def test_isolated_atoms_are_kept_and_the_rest_is_fitted() -> None:
     true = {"H": -13.6, "O": -432.0}
     frames = made_up(50, true)
