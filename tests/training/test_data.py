@@ -55,6 +55,38 @@ def test_sets_are_split_by_seed_or_by_file(root: Path) -> None:
     assert picked[1] == sorted(f.index for f in frames.valid[:5])
 
 
+def test_one_file_under_two_tasks_is_split_once(root: Path) -> None:
+    """Else one task would train on the structures that the other validates on."""
+    largest = sorted(frame.max_force for frame in metals(20))
+    sets = [
+        SetConfig(path="a.extxyz", task="one"),
+        SetConfig(path="b.extxyz", task="other"),
+        SetConfig(path="../" + root.name + "/a.extxyz", task="two", max_force=largest[-3]),
+    ]
+    config = DataConfig(root=str(root), sets=sets, valid_fraction=0.25)
+    frames = load_frames(config)
+    chosen = {
+        (task, part): {f.index for f in getattr(frames, part) if f.task == task}
+        for task in ("one", "two")
+        for part in ("train", "valid")
+    }
+    assert len(chosen["one", "valid"]) == 5
+    assert chosen["two", "valid"] <= chosen["one", "valid"]
+    assert chosen["two", "train"] <= chosen["one", "train"]
+    assert len(chosen["two", "valid"] | chosen["two", "train"]) == 18
+    differing = [sets[0], sets[2].model_copy(update={"valid_fraction": 0.5})]
+    with pytest.raises(UserError, match=r"data.sets.1 holds out 0.5 .* data.sets.0 0.25"):
+        load_frames(config.model_copy(update={"sets": differing}))
+
+
+def test_the_split_of_a_file_depends_on_its_place_among_the_sets(root: Path) -> None:
+    """As published runs were split."""
+    sets = [SetConfig(path="b.extxyz", task="t"), SetConfig(path="a.extxyz", task="t")]
+    frames = load_frames(DataConfig(root=str(root), sets=sets, valid_fraction=0.25, seed=3))
+    found = [f.index for f in frames.valid if f.source.endswith("a.extxyz")]
+    assert found == split_shares(20, [0.75, 0.25], [3, 1])[1]
+
+
 def test_frames_with_large_forces_are_dropped(root: Path) -> None:
     largest = sorted(frame.max_force for frame in metals(20))
     limit = 0.5 * (largest[9] + largest[10])

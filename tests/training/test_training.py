@@ -261,6 +261,18 @@ def test_a_run_killed_before_its_report_gets_it(
     assert written == [run]
 
 
+def test_a_run_does_not_go_on_with_another_split(config: Config, tmp_path: Path) -> None:
+    """Frames it has trained on would be among those it validates on."""
+    run = train(config, tmp_path / "run")
+    before = rows_of(run)
+    for setting in ("data.seed=5", "data.valid_fraction=0.3", "data.sets.1.valid_fraction=0.5"):
+        other = run_config(run, ["train.steps=14", setting])
+        with pytest.raises(UserError, match=r"data\.(seed|valid_fraction|sets) is not what"):
+            train(other, run, resume=True)
+    assert rows_of(run) == before
+    train(run_config(run, ["train.steps=12", "data.graph_memory=0"]), run, resume=True)
+
+
 def test_a_run_goes_on_from_another_folder(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

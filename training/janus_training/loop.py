@@ -32,7 +32,13 @@ from janus_training.parallel.share import Share, Shares
 from janus_training.prepare import Data, filled_in, new_model, prepare
 from janus_training.profile import StepProfile
 from janus_training.report import write_report
-from janus_training.run import begin_run, launched_again, refuse_used, write_sample
+from janus_training.run import (
+    begin_run,
+    launched_again,
+    refuse_other_split,
+    refuse_used,
+    write_sample,
+)
 from janus_training.sampler import Position
 from janus_training.schedule import Clock, Horizon, lr_factor
 from janus_training.score import ErrorsByLabel, score, validation_errors
@@ -57,6 +63,8 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
     run, clock = Path(run), Clock()
     with joined(config.train.device) as device:
         mesh = make_mesh(config.parallel.unit, config.parallel.replicate)
+        if resume:
+            refuse_other_split(run, config.data)
         frames = load_frames(config.data)
         config = filled_in(config, frames)
         if not resume:
