@@ -13,7 +13,7 @@ from janus_md.errors import UserError
 from janus_md.io import Frame, write_frames
 from janus_md.io.split import split_shares
 from janus_training.config import DataConfig, SetConfig
-from janus_training.data import load_frames
+from janus_training.data import Frames, load_frames
 from janus_training.prepare import energy_scale
 from janus_training.references import fit_references, reference_energies
 
@@ -85,6 +85,25 @@ def test_the_split_of_a_file_depends_on_its_place_among_the_sets(root: Path) -> 
     frames = load_frames(DataConfig(root=str(root), sets=sets, valid_fraction=0.25, seed=3))
     found = [f.index for f in frames.valid if f.source.endswith("a.extxyz")]
     assert found == split_shares(20, [0.75, 0.25], [3, 1])[1]
+
+
+def test_frames_keep_the_tasks_they_state_unless_the_recipe_names_one(tmp_path: Path) -> None:
+    members = metals(12)
+    for number, frame in enumerate(members):
+        frame.task = ("pbe", "scan", "")[number % 3]
+    write_frames(tmp_path / "mixed.extxyz", members)
+    atom = Frame(Atoms("Cu"), energy=-1.0)
+    write_frames(tmp_path / "atoms.extxyz", [atom])
+
+    def load(**settings: str) -> Frames:
+        one = SetConfig(path="mixed.extxyz", valid_fraction=0.0, **settings)
+        return load_frames(DataConfig(root=str(tmp_path), sets=[one]))
+
+    assert [frame.task for frame in load().train] == 4 * ["pbe", "scan", "default"]
+    assert load(task="pbe").tasks == ["pbe"]
+    assert load(task="pbe", isolated_atoms="atoms.extxyz").isolated == {("pbe", "Cu"): -1.0}
+    with pytest.raises(UserError, match=r"data.sets.0.isolated_atoms .* default and pbe and scan"):
+        load(isolated_atoms="atoms.extxyz")
 
 
 def test_frames_with_large_forces_are_dropped(root: Path) -> None:

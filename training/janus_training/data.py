@@ -13,6 +13,9 @@ from janus_md.io import Frame, read_frames, read_isolated_atoms
 from janus_md.io.split import split_shares
 from janus_training.config import DataConfig, SetConfig
 
+DEFAULT_TASK = "default"
+"""Of frames whose task neither recipe nor file states."""
+
 
 @dataclass
 class Frames:
@@ -29,7 +32,7 @@ class Frames:
 
     @property
     def tasks(self) -> list[str]:
-        """Names of the tasks in the order in which the sets name them."""
+        """Names of the tasks in the order in which training frames have them."""
         return list(dict.fromkeys(frame.task for frame in self.train))
 
     @property
@@ -110,9 +113,20 @@ def _add_set(
         train, valid = _split(members, config, number, held_out)
         frames.train += train
         frames.valid += valid
-    if one.isolated_atoms is not None:
+    if one.isolated_atoms is not None and members:
         energies = read_isolated_atoms(file("isolated_atoms"), one.keys.label_keys())
-        frames.isolated.update({(one.task, symbol): e for symbol, e in energies.items()})
+        task = _only_task(members, number)
+        frames.isolated.update({(task, symbol): e for symbol, e in energies.items()})
+
+
+def _only_task(members: list[Frame], number: int) -> str:
+    tasks = sorted({frame.task for frame in members})
+    if len(tasks) > 1:
+        raise UserError(
+            f"data.sets.{number}.isolated_atoms is of one task, but its frames state {' and '.join(tasks)}; "
+            "give each task a file and a set of its own"
+        )
+    return tasks[0]
 
 
 def _split(
@@ -143,7 +157,9 @@ def _split(
 
 
 def _read(frames: Frames, path: Path, one: SetConfig, limit: float | None) -> list[Frame]:
-    members = read_frames(path, one.task, one.keys.label_keys())
+    members = read_frames(path, one.task or "", one.keys.label_keys())
+    for frame in members:
+        frame.task = frame.task or DEFAULT_TASK
     kept = [frame for frame in members if limit is None or frame.max_force <= limit]
     if len(kept) < len(members):
         frames.dropped[str(path)] = len(members) - len(kept)

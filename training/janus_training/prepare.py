@@ -43,7 +43,7 @@ def filled_in(config: Config, frames: Frames) -> Config:
     check_elements([*frames.train, *frames.valid], model.elements)
     missing = set(frames.tasks) - set(model.tasks)
     if missing:
-        raise UserError(f"model.tasks lacks '{min(missing)}', which data.sets names; add it")
+        raise UserError(f"model.tasks lacks '{min(missing)}', a task of the data; add it")
     if config.loss.magmoms.weight and not model.magmoms:
         raise UserError("loss.magmoms has a weight but model.magmoms is false; set it to true")
     _refuse_unlabelled(config.loss, frames)
