@@ -1,10 +1,11 @@
-"""Splits, dropped frames, reference energies, the scale of the energies that are learnt."""
+"""Splits, dropped frames, reference energies, the scale of what is learnt, kept graphs."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from hypothesis import given
 from hypothesis import strategies as st
 from training_support import metals
@@ -12,6 +13,7 @@ from training_support import metals
 from janus_md.errors import UserError
 from janus_md.io import Frame, write_frames
 from janus_md.io.split import split_shares
+from janus_training.batches import GraphStore
 from janus_training.config import DataConfig, SetConfig
 from janus_training.data import Frames, load_frames
 from janus_training.prepare import energy_scale
@@ -113,6 +115,13 @@ def test_frames_with_large_forces_are_dropped(root: Path) -> None:
     frames = load_frames(config)
     assert len(frames.train) + len(frames.valid) == 10
     assert list(frames.dropped.values()) == [10]
+
+
+def test_a_graph_beyond_the_memory_does_not_keep_others_out() -> None:
+    small = Frame(bulk("Si", cubic=True), task="t")
+    large = Frame(bulk("Si", cubic=True).repeat(4), task="t")
+    store = GraphStore([small, large, small], ["t"], 4.0, 3.0, memory=1e-4)
+    assert [store.graph(index) is store.graph(index) for index in range(3)] == [True, False, True]
 
 
 def made_up(count: int, energies: dict[str, float], noise: float = 0.0) -> list[Frame]:
