@@ -1,10 +1,11 @@
-"""Splits, dropped frames, reference energies."""
+"""Splits, dropped frames, reference energies, the scale of what is learnt, kept graphs."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from hypothesis import given
 from hypothesis import strategies as st
 from training_support import metals
@@ -12,8 +13,10 @@ from training_support import metals
 from janus_md.errors import UserError
 from janus_md.io import Frame, write_frames
 from janus_md.io.split import split_shares
+from janus_training.batches import GraphStore
 from janus_training.config import DataConfig, SetConfig
-from janus_training.data import load_frames
+from janus_training.data import Frames, load_frames
+from janus_training.prepare import energy_scale
 from janus_training.references import fit_references, reference_energies
 
 
@@ -54,6 +57,57 @@ def test_sets_are_split_by_seed_or_by_file(root: Path) -> None:
     assert picked[1] == sorted(f.index for f in frames.valid[:5])
 
 
+def test_one_file_under_two_tasks_is_split_once(root: Path) -> None:
+    """Else one task would train on the structures that the other validates on."""
+    largest = sorted(frame.max_force for frame in metals(20))
+    sets = [
+        SetConfig(path="a.extxyz", task="one"),
+        SetConfig(path="b.extxyz", task="other"),
+        SetConfig(path="../" + root.name + "/a.extxyz", task="two", max_force=largest[-3]),
+    ]
+    config = DataConfig(root=str(root), sets=sets, valid_fraction=0.25)
+    frames = load_frames(config)
+    chosen = {
+        (task, part): {f.index for f in getattr(frames, part) if f.task == task}
+        for task in ("one", "two")
+        for part in ("train", "valid")
+    }
+    assert len(chosen["one", "valid"]) == 5
+    assert chosen["two", "valid"] <= chosen["one", "valid"]
+    assert chosen["two", "train"] <= chosen["one", "train"]
+    assert len(chosen["two", "valid"] | chosen["two", "train"]) == 18
+    differing = [sets[0], sets[2].model_copy(update={"valid_fraction": 0.5})]
+    with pytest.raises(UserError, match=r"data.sets.1 holds out 0.5 .* data.sets.0 0.25"):
+        load_frames(config.model_copy(update={"sets": differing}))
+
+
+def test_the_split_of_a_file_depends_on_its_place_among_the_sets(root: Path) -> None:
+    """As published runs were split."""
+    sets = [SetConfig(path="b.extxyz", task="t"), SetConfig(path="a.extxyz", task="t")]
+    frames = load_frames(DataConfig(root=str(root), sets=sets, valid_fraction=0.25, seed=3))
+    found = [f.index for f in frames.valid if f.source.endswith("a.extxyz")]
+    assert found == split_shares(20, [0.75, 0.25], [3, 1])[1]
+
+
+def test_frames_keep_the_tasks_they_state_unless_the_recipe_names_one(tmp_path: Path) -> None:
+    members = metals(12)
+    for number, frame in enumerate(members):
+        frame.task = ("pbe", "scan", "")[number % 3]
+    write_frames(tmp_path / "mixed.extxyz", members)
+    atom = Frame(Atoms("Cu"), energy=-1.0)
+    write_frames(tmp_path / "atoms.extxyz", [atom])
+
+    def load(**settings: str) -> Frames:
+        one = SetConfig(path="mixed.extxyz", valid_fraction=0.0, **settings)
+        return load_frames(DataConfig(root=str(tmp_path), sets=[one]))
+
+    assert [frame.task for frame in load().train] == 4 * ["pbe", "scan", "default"]
+    assert load(task="pbe").tasks == ["pbe"]
+    assert load(task="pbe", isolated_atoms="atoms.extxyz").isolated == {("pbe", "Cu"): -1.0}
+    with pytest.raises(UserError, match=r"data.sets.0.isolated_atoms .* default and pbe and scan"):
+        load(isolated_atoms="atoms.extxyz")
+
+
 def test_frames_with_large_forces_are_dropped(root: Path) -> None:
     largest = sorted(frame.max_force for frame in metals(20))
     limit = 0.5 * (largest[9] + largest[10])
@@ -61,6 +115,13 @@ def test_frames_with_large_forces_are_dropped(root: Path) -> None:
     frames = load_frames(config)
     assert len(frames.train) + len(frames.valid) == 10
     assert list(frames.dropped.values()) == [10]
+
+
+def test_a_graph_beyond_the_memory_does_not_keep_others_out() -> None:
+    small = Frame(bulk("Si", cubic=True), task="t")
+    large = Frame(bulk("Si", cubic=True).repeat(4), task="t")
+    store = GraphStore([small, large, small], ["t"], 4.0, 3.0, memory=1e-4)
+    assert [store.graph(index) is store.graph(index) for index in range(3)] == [True, False, True]
 
 
 def made_up(count: int, energies: dict[str, float], noise: float = 0.0) -> list[Frame]:
@@ -84,6 +145,27 @@ def test_the_fit_finds_what_made_the_energies() -> None:
     assert found == pytest.approx(true, rel=0.02)
 
 
+def test_all_electron_energies_of_a_rare_element_are_fitted_as_they_are() -> None:
+    """A few frames hold one iron atom among light ones, which is 34,500 eV below them."""
+    true = {"H": -13.6, "C": -1036.0, "O": -2045.0, "Fe": -34500.0}
+    rng = np.random.default_rng(0)
+    frames = []
+    for number in range(3000):
+        iron = ["Fe"] if number < 5 else []
+        symbols = [*rng.choice(["H", "C", "O"], size=rng.integers(20, 60)), *iron]
+        energy = sum(true[s] for s in symbols) + 0.02 * rng.normal() * len(symbols)
+        frames.append(Frame(Atoms(symbols), energy=energy, task="t"))
+    found = fit_references(frames, list(true), {})
+    assert found == pytest.approx(true, abs=2.0)
+
+
+def test_a_rare_element_of_noisy_energies_is_not_far_from_the_others() -> None:
+    frames = made_up(500, {"H": -3.0, "O": -5.0, "Si": -4.0}, noise=0.5)
+    frames.append(Frame(Atoms("Kr" + "O19"), energy=-95.0 - 10.0, task="t"))
+    found = fit_references(frames, ["H", "O", "Si", "Kr"], {})
+    assert -8.0 < found["Kr"] < -3.0
+
+
 def test_isolated_atoms_are_kept_and_the_rest_is_fitted() -> None:
     true = {"H": -13.6, "O": -432.0}
     frames = made_up(50, true)
@@ -102,3 +184,27 @@ def test_one_composition_only_still_gives_its_mean() -> None:
 def test_a_task_without_energies_has_zeros() -> None:
     frames = [Frame(Atoms("H2O"), forces=np.zeros((3, 3)), task="t")]
     assert set(reference_energies(frames, ["H", "O"], {}).values()) == {0.0}
+
+
+@pytest.mark.parametrize("zero", [0.0, 1e-14])
+def test_an_equation_of_state_without_forces_is_learnt_at_the_scale_of_its_energies(
+    zero: float,
+) -> None:
+    """By symmetry its forces vanish: as text they are zero, in binary files what rounding leaves."""
+    frames = [
+        Frame(Atoms("Cu4"), energy=4.0 * energy, forces=np.full((4, 3), zero), task="t")
+        for energy in (-3.4, -3.6, -3.5)
+    ]
+    references = reference_energies(frames, ["Cu"], {})
+    assert energy_scale(frames, references) == pytest.approx(0.1 * np.sqrt(2 / 3), rel=1e-3)
+    assert energy_scale(frames[:1], reference_energies(frames[:1], ["Cu"], {})) == 1.0
+
+
+def test_forces_set_the_scale_wherever_there_are_some() -> None:
+    frames = metals(5)
+    forces = np.concatenate([frame.forces for frame in frames])
+    references = reference_energies(frames, ["Cu", "Au"], {})
+    assert energy_scale(frames, references) == np.sqrt(np.mean(forces**2))
+    for frame in frames:
+        frame.forces = None
+    assert energy_scale(frames, references) == 1.0

@@ -160,6 +160,14 @@ def test_isolated_atoms(tmp_path: Path) -> None:
         read_isolated_atoms(tmp_path / "pair.extxyz")
 
 
+def test_isolated_atoms_need_no_label_but_their_energy(tmp_path: Path) -> None:
+    atom = Atoms("H")
+    atom.info["REF_energy"] = -13.6
+    ase.io.write(tmp_path / "e0.extxyz", atom)
+    keys = LabelKeys(energy="REF_energy", forces="REF_forces", stress="REF_stress")
+    assert read_isolated_atoms(tmp_path / "e0.extxyz", keys) == {"H": -13.6}
+
+
 @pytest.mark.parametrize("label", ["energy", "forces", "stress"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_not_finite_labels_name_file_and_frame(tmp_path: Path, label: str, value: float) -> None:

@@ -1,10 +1,12 @@
 """Learning rates, weights, and runs that end by the clock."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from janus_training.config import Ramp, ScheduleConfig, TrainConfig
+from janus_training.config import BatchConfig, Ramp, ScheduleConfig, TrainConfig
+from janus_training.sampler import BudgetSampler, Position
 from janus_training.schedule import Clock, Horizon, lr_factor, weight_at
 
 SCHEDULE = ScheduleConfig(warmup=0.1, final=0.05, lr_end=0.02)
@@ -35,9 +37,30 @@ def test_weights() -> None:
 
 
 def test_progress_by_steps_and_epochs() -> None:
-    assert Horizon(TrainConfig(steps=200), 10, Clock()).progress(50) == 0.25
-    assert Horizon(TrainConfig(epochs=4), 10, Clock()).progress(20) == 0.5
-    assert Horizon(TrainConfig(epochs=4, steps=10), 10, Clock()).progress(10) == 1.0
+    assert Horizon(TrainConfig(steps=200), 10, Clock()).progress(50, Position(5, 0)) == 0.25
+    assert Horizon(TrainConfig(epochs=4), 10, Clock()).progress(20, Position(2, 0)) == 0.5
+    both = Horizon(TrainConfig(epochs=4, steps=10), 10, Clock())
+    assert both.progress(10, Position(1, 0)) == 1.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_run_by_epochs_ends_with_its_last_epoch(seed: int) -> None:
+    """Batches filled by atoms: how many there are differs from epoch to epoch."""
+    atoms = np.random.default_rng(0).integers(5, 60, 200)
+    costs = np.stack([atoms, 40 * atoms, 300 * atoms], axis=1)
+    sampler = BudgetSampler(costs, BatchConfig(atoms=100), seed)
+    assert len({len(sampler.epoch(number)) for number in range(5)}) > 1
+    horizon = Horizon(TrainConfig(epochs=5), len(sampler.epoch(0)), Clock())
+    seen = np.zeros(len(atoms), dtype=int)
+    position, passed = Position(), [0.0]
+    for step, (after, batch) in enumerate(sampler.walk(position)):
+        if horizon.progress(step, position) >= 1.0:
+            break
+        passed.append(horizon.progress(step, position))
+        seen[batch] += 1
+        position = after
+    assert (seen == 5).all()
+    assert passed == sorted(passed) and passed[-1] > 0.98
 
 
 class FakeClock(Clock):
@@ -54,13 +77,13 @@ def test_a_run_by_wall_time_ends_at_the_last_rate_with_time_for_its_validation()
     horizon.reserve = 1.0
     rates = []
     for step in range(10_000):
-        progress = horizon.progress(step)
+        progress = horizon.progress(step, Position())
         if progress >= 1.0:
             break
         rates.append(lr_factor(SCHEDULE, progress))
         clock.now += 0.02 + 0.01 * (step % 3)
         horizon.step_done()
-        if step % 50 == 49 and horizon.progress(step, ahead=1.0) < 1.0 - SCHEDULE.final:
+        if step % 50 == 49 and horizon.progress(step, Position(), ahead=1.0) < 1.0 - SCHEDULE.final:
             clock.now += 0.8
             horizon.restart_step()
     assert 8.5 < clock.now <= 9.0

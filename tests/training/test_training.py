@@ -215,6 +215,19 @@ def test_a_damaged_checkpoint_is_named(config: Config, tmp_path: Path) -> None:
         (last / name).write_bytes(whole)
 
 
+def test_epochs_of_unlike_numbers_of_batches_are_trained_and_validated_whole(
+    recipe: Path, config: Config, tmp_path: Path
+) -> None:
+    """The third epoch has a batch more than the others."""
+    settings = ["batch={edges: 275}", "train.steps=null", "train.validate_every=null"]
+    whole = load_config(recipe, [*settings, "train.epochs=4", "schedule.final=0.01"])
+    rows = read_metrics(train(whole, tmp_path / "whole"))
+    over = [0, *(row["epoch"] for row in rows if row["kind"] == "train")]
+    borders = [step for step in range(1, len(over)) if over[step] > over[step - 1]]
+    assert over[-2:] == [3, 4] and borders == [4, 8, 13, 17]
+    assert [row["step"] for row in rows if row.get("task") == "emt"] == [0, *borders]
+
+
 def test_a_longer_run_takes_up_where_the_short_one_ended(config: Config, tmp_path: Path) -> None:
     run = train(config, tmp_path / "run")
     train(run_config(run, ["train.steps=15"]), run, resume=True)
@@ -259,6 +272,18 @@ def test_a_run_killed_before_its_report_gets_it(
     monkeypatch.setattr(loop, "write_report", lambda run, *_: written.append(run))
     train(run_config(run, []), run, resume=True)
     assert written == [run]
+
+
+def test_a_run_does_not_go_on_with_another_split(config: Config, tmp_path: Path) -> None:
+    """Frames it has trained on would be among those it validates on."""
+    run = train(config, tmp_path / "run")
+    before = rows_of(run)
+    for setting in ("data.seed=5", "data.valid_fraction=0.3", "data.sets.1.valid_fraction=0.5"):
+        other = run_config(run, ["train.steps=14", setting])
+        with pytest.raises(UserError, match=r"data\.(seed|valid_fraction|sets) is not what"):
+            train(other, run, resume=True)
+    assert rows_of(run) == before
+    train(run_config(run, ["train.steps=12", "data.graph_memory=0"]), run, resume=True)
 
 
 def test_a_run_goes_on_from_another_folder(

@@ -89,8 +89,8 @@ class GraphStore:
             self.costs[index] = graph.num_atoms, graph.num_edges, graph.num_angles
             self.line_edges += int(graph.num_line.sum())
             self.neighbour_counts.append(np.diff(graph.offsets))
-            room -= _size(graph)
-            if room > 0:
+            if _size(graph) < room:
+                room -= _size(graph)
                 self._kept[index] = graph
 
     def __len__(self) -> int:

@@ -40,8 +40,10 @@ class SetConfig(Part):
     """One data set. Paths are relative to ``data.root``."""
 
     path: str
-    task: str = Field(
-        "default", min_length=1, description="Data set or functional the energies belong to."
+    task: str | None = Field(
+        None,
+        min_length=1,
+        description="Data set or functional the energies belong to; null: what each frame states, else 'default'.",
     )
     valid: str | None = Field(
         None, description="File to validate on; without it a share is split off."

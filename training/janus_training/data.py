@@ -13,6 +13,9 @@ from janus_md.io import Frame, read_frames, read_isolated_atoms
 from janus_md.io.split import split_shares
 from janus_training.config import DataConfig, SetConfig
 
+DEFAULT_TASK = "default"
+"""Of frames whose task neither recipe nor file states."""
+
 
 @dataclass
 class Frames:
@@ -29,7 +32,7 @@ class Frames:
 
     @property
     def tasks(self) -> list[str]:
-        """Names of the tasks in the order in which the sets name them."""
+        """Names of the tasks in the order in which training frames have them."""
         return list(dict.fromkeys(frame.task for frame in self.train))
 
     @property
@@ -40,6 +43,15 @@ class Frames:
         return sorted(symbols, key=atomic_numbers.__getitem__)
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """What the first set of a file, number ``by``, takes from it to validate on: ``share`` of its frames."""
+
+    by: int
+    share: float
+    members: set[tuple[str, int]]
+
+
 def load_frames(config: DataConfig) -> Frames:
     """Read every set and split it; raises ``UserError`` where a file or label is at fault."""
     if not Path(config.root).is_dir():
@@ -48,8 +60,9 @@ def load_frames(config: DataConfig) -> Frames:
             "--set data.root=DIR"
         )
     frames = Frames()
-    for number, one in enumerate(config.sets):
-        _add_set(frames, config, one, number)
+    held_out: dict[Path, HeldOut] = {}
+    for number in range(len(config.sets)):
+        _add_set(frames, config, number, held_out)
     if not frames.train:
         raise UserError("no frame is left to train on; check data.sets and data.max_force")
     strangers = {frame.task for frame in frames.valid} - set(frames.tasks)
@@ -80,7 +93,11 @@ def check_elements(frames: Iterable[Frame], elements: list[str]) -> None:
             )
 
 
-def _add_set(frames: Frames, config: DataConfig, one: SetConfig, number: int) -> None:
+def _add_set(
+    frames: Frames, config: DataConfig, number: int, held_out: dict[Path, HeldOut]
+) -> None:
+    one = config.sets[number]
+
     def file(key: str) -> Path:
         path = config.locate(getattr(one, key))
         if not path.exists():
@@ -93,17 +110,56 @@ def _add_set(frames: Frames, config: DataConfig, one: SetConfig, number: int) ->
         frames.train += members
         frames.valid += _read(frames, file("valid"), one, limit)
     else:
-        share = config.valid_fraction if one.valid_fraction is None else one.valid_fraction
-        train, valid = hold_out(len(members), share, [config.seed, number])
-        frames.train += [members[index] for index in train]
-        frames.valid += [members[index] for index in valid]
-    if one.isolated_atoms is not None:
+        train, valid = _split(members, config, number, held_out)
+        frames.train += train
+        frames.valid += valid
+    if one.isolated_atoms is not None and members:
         energies = read_isolated_atoms(file("isolated_atoms"), one.keys.label_keys())
-        frames.isolated.update({(one.task, symbol): e for symbol, e in energies.items()})
+        task = _only_task(members, number)
+        frames.isolated.update({(task, symbol): e for symbol, e in energies.items()})
+
+
+def _only_task(members: list[Frame], number: int) -> str:
+    tasks = sorted({frame.task for frame in members})
+    if len(tasks) > 1:
+        raise UserError(
+            f"data.sets.{number}.isolated_atoms is of one task, but its frames state {' and '.join(tasks)}; "
+            "give each task a file and a set of its own"
+        )
+    return tasks[0]
+
+
+def _split(
+    members: list[Frame], config: DataConfig, number: int, held_out: dict[Path, HeldOut]
+) -> tuple[list[Frame], list[Frame]]:
+    """Frames for training and validation; those of one file are the same in every set that it is split for.
+
+    Else one task would train on the structures that another validates on.
+    """
+    one = config.sets[number]
+    share = config.valid_fraction if one.valid_fraction is None else one.valid_fraction
+    path = config.locate(one.path)
+    # What a frame is called does not depend on how the recipe writes its path.
+    names = [(frame.source.removeprefix(str(path)), frame.index) for frame in members]
+    if path.resolve() not in held_out:
+        _, chosen = hold_out(len(members), share, [config.seed, number])
+        held_out[path.resolve()] = HeldOut(number, share, {names[index] for index in chosen})
+    first = held_out[path.resolve()]
+    if first.share != share:
+        raise UserError(
+            f"data.sets.{number} holds out {share:g} of {path} and data.sets.{first.by} {first.share:g} of it, "
+            "so one would train on what the other validates on; give both one valid_fraction"
+        )
+    named = list(zip(names, members, strict=True))
+    train = [frame for name, frame in named if name not in first.members]
+    valid = [frame for name, frame in named if name in first.members]
+    return train, valid
 
 
 def _read(frames: Frames, path: Path, one: SetConfig, limit: float | None) -> list[Frame]:
-    members = read_frames(path, one.task, one.keys.label_keys())
+    members = read_frames(path, one.task or "", one.keys.label_keys())
+    for frame in members:
+        frame.task = frame.task or DEFAULT_TASK
     kept = [frame for frame in members if limit is None or frame.max_force <= limit]
     if len(kept) < len(members):
         frames.dropped[str(path)] = len(members) - len(kept)

@@ -20,9 +20,9 @@ def what_is_finished(
     horizon = Horizon(train, batches_per_epoch, clock)
     horizon.reserve = state.reserve
     # A run by wall time ends before its time by what a last step might have taken.
-    if horizon.progress(state.step, ahead=state.minutes / max(state.step, 1)) < 1.0:
+    if horizon.progress(state.step, state.position, state.minutes / max(state.step, 1)) < 1.0:
         return None
-    limit = _limit(train, horizon, state.step)
+    limit = _limit(train, state.step, state.position.epoch)
     return (
         f"{run} is finished: {state.step} steps in {state.minutes:.1f} min, the end that"
         f" {limit}={getattr(train, limit.removeprefix('train.'))} sets;"
@@ -36,8 +36,10 @@ def _is_reported(run: Path) -> bool:
     return report.is_file() and report.stat().st_mtime >= last_state(run).stat().st_mtime
 
 
-def _limit(train: TrainConfig, horizon: Horizon, step: int) -> str:
-    """The setting that ends the run at ``step``."""
-    if horizon.steps is None or step < horizon.steps:
-        return "train.max_minutes"
-    return "train.steps" if train.steps == horizon.steps else "train.epochs"
+def _limit(train: TrainConfig, step: int, epoch: int) -> str:
+    """The setting that ends the run at ``step``, with ``epoch`` epochs over."""
+    if train.steps is not None and step >= train.steps:
+        return "train.steps"
+    if train.epochs is not None and epoch >= train.epochs:
+        return "train.epochs"
+    return "train.max_minutes"

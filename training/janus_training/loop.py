@@ -32,7 +32,13 @@ from janus_training.parallel.share import Share, Shares
 from janus_training.prepare import Data, filled_in, new_model, prepare
 from janus_training.profile import StepProfile
 from janus_training.report import write_report
-from janus_training.run import begin_run, launched_again, refuse_used, write_sample
+from janus_training.run import (
+    begin_run,
+    launched_again,
+    refuse_other_split,
+    refuse_used,
+    write_sample,
+)
 from janus_training.sampler import Position
 from janus_training.schedule import Clock, Horizon, lr_factor
 from janus_training.score import ErrorsByLabel, score, validation_errors
@@ -57,6 +63,8 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
     run, clock = Path(run), Clock()
     with joined(config.train.device) as device:
         mesh = make_mesh(config.parallel.unit, config.parallel.replicate)
+        if resume:
+            refuse_other_split(run, config.data)
         frames = load_frames(config.data)
         config = filled_in(config, frames)
         if not resume:
@@ -136,7 +144,7 @@ def _train(
     metrics = Metrics(run, state.step, config.track, writes=mesh.first)
     if mesh.first:
         write_sample(run, data.frames.valid or data.frames.train)
-    every = config.train.validate_every or batches_per_epoch
+    every = config.train.validate_every
     saved, stopped = clock.minutes, False
     mesh.ledger.watches_memory = mesh.world.size > 1 or recorder.wanted
 
@@ -145,7 +153,7 @@ def _train(
             validate()
         with closing(_batches(data, shares, state.position, config.data.prefetch)) as batches:
             # One clock, that of the first rank, decides for all.
-            while (progress := mesh.agreed(horizon.progress(state.step))[0]) < 1.0:
+            while (progress := mesh.agreed(horizon.progress(state.step, state.position))[0]) < 1.0:
                 stopped = mesh.any(bool(interrupted))
                 if stopped:
                     break
@@ -164,9 +172,11 @@ def _train(
                 _write_step(metrics, reporter, state, row | {"lr": rate}, progress, horizon, clock)
                 # A validation must not eat the stretch at the last learning rate, nor repeat the last one.
                 after, unsaved = mesh.agreed(
-                    horizon.progress(state.step, ahead=horizon.reserve), clock.minutes - saved
+                    horizon.progress(state.step, state.position, horizon.reserve),
+                    clock.minutes - saved,
                 )
-                if state.step % every == 0 and after < 1.0 - config.schedule.final:
+                at_place = state.step % every == 0 if every else position.batch == 0
+                if at_place and after < 1.0 - config.schedule.final:
                     validate()
                     saved = clock.minutes
                 elif unsaved > config.train.checkpoint_minutes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +11,20 @@ import torch
 
 from janus_md.errors import UserError
 from janus_md.graph.batch import NarrowRows, keep_together
+from janus_md.io import Frame
 from janus_md.model import MatRISMoE
 from janus_training.batches import LABELS, GraphStore
 from janus_training.config import Config, LossConfig
 from janus_training.data import Frames, check_elements
 from janus_training.model_section import resolve_model
-from janus_training.references import reference_energies
+from janus_training.references import reference_energies, spread_beyond
 from janus_training.sampler import BudgetSampler
+
+SMALLEST_FORCE = 1e-3
+"""eV/Å. Training forces that are smaller are those of symmetry or of a minimum, and say nothing of the scale."""
+
+SMALLEST_SCALE = 1e-6
+"""eV. Below it is rounding."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ def filled_in(config: Config, frames: Frames) -> Config:
     check_elements([*frames.train, *frames.valid], model.elements)
     missing = set(frames.tasks) - set(model.tasks)
     if missing:
-        raise UserError(f"model.tasks lacks '{min(missing)}', which data.sets names; add it")
+        raise UserError(f"model.tasks lacks '{min(missing)}', a task of the data; add it")
     if config.loss.magmoms.weight and not model.magmoms:
         raise UserError("loss.magmoms has a weight but model.magmoms is false; set it to true")
     _refuse_unlabelled(config.loss, frames)
@@ -74,13 +82,27 @@ def new_model(config: Config, data: Data) -> MatRISMoE:
     frames, store = data.frames, data.train
     torch.manual_seed(config.train.seed)
     model = MatRISMoE(resolve_model(config.model, [], [])).to(getattr(torch, config.train.dtype))
-    forces = [frame.forces.ravel() for frame in store.frames if frame.forces is not None]
-    scale = float(np.sqrt(np.square(np.concatenate(forces)).mean())) if forces else 0.0
+    references = reference_energies(frames.train, model.config.elements, frames.isolated)
     atoms, edges, _ = store.costs.sum(axis=0)
     model.set_statistics(
-        reference_energies(frames.train, model.config.elements, frames.isolated),
-        energy_scale=scale or 1.0,
+        references,
+        energy_scale=energy_scale(frames.train, references),
         mean_neighbours=float(edges / atoms),
         mean_line_neighbours=float(store.line_edges / atoms),
     )
     return model
+
+
+def energy_scale(frames: Sequence[Frame], references: dict[tuple[str, str], float]) -> float:
+    """eV: root mean square of a force component times 1 Å, or 1 without force labels.
+
+    Where forces vanish, as in an equation of state of a cubic crystal, the spread of the energies per
+    atom beyond ``references`` if that is larger; where both do, 1.
+    """
+    forces = [frame.forces.ravel() for frame in frames if frame.forces is not None]
+    if not forces:
+        return 1.0
+    scale = float(np.sqrt(np.square(np.concatenate(forces)).mean()))
+    if scale < SMALLEST_FORCE:
+        scale = max(scale, spread_beyond(frames, references))
+    return scale if scale > SMALLEST_SCALE else 1.0

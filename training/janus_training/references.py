@@ -10,9 +10,12 @@ from ase.data import atomic_numbers
 from janus_md.io import Frame
 from janus_md.io.frames import Floats
 
-SMALLEST_RIDGE = 1e-6
-"""In units of the mean square share of an element. It decides where the compositions of a task do not:
-a single molecule, an element that is in every frame."""
+FIRST_RIDGE = 1e-6
+"""In units of the mean square share of an element: where the estimate of the pull begins."""
+
+RANK = 1e-13
+"""In units of the largest eigenvalue of the normal matrix. What lies below, compositions do not decide:
+a single molecule, an element that no frame has."""
 
 SWEEPS = 3
 
@@ -57,21 +60,36 @@ def fit_references(
     return table | {symbol: mean + float(d) for symbol, d in zip(free, change, strict=True)}
 
 
+def spread_beyond(frames: Sequence[Frame], references: dict[tuple[str, str], float]) -> float:
+    """Root mean square of what ``references`` leave of the energies, eV per atom; 0 without energies."""
+    rest = [
+        (frame.energy - sum(references[frame.task, s] for s in frame.atoms.symbols))
+        / len(frame.atoms)
+        for frame in frames
+        if frame.energy is not None
+    ]
+    return float(np.sqrt(np.mean(np.square(rest)))) if rest else 0.0
+
+
 def _ridge(design: Floats, target: Floats) -> Floats:
     """Least squares with the coefficients pulled to zero.
 
     The pull is the ratio of the variances of residual and coefficients, found by repetition (empirical
     Bayes): energies that compositions explain are fitted as they are, noisy ones do not give an element
-    that occurs once or twice a reference energy far from all others.
+    that occurs once or twice a reference energy far from all others. Combinations of elements that
+    compositions do not decide stay at zero.
     """
     normal = design.T @ design
-    least = SMALLEST_RIDGE * float(np.trace(normal)) / len(normal) + 1e-12
-    pull = least
+    values, axes = np.linalg.eigh(normal)
+    decided = values > RANK * values[-1]
+    values, axes = values[decided], axes[:, decided]
+    along = axes.T @ (design.T @ target)
+    pull = FIRST_RIDGE * float(np.trace(normal)) / len(normal)
     for _ in range(SWEEPS):
-        found: Floats = np.linalg.solve(normal + pull * np.eye(len(normal)), design.T @ target)
+        found: Floats = axes @ (along / (values + pull))
         noise = float(np.mean((target - design @ found) ** 2))
         spread = float(np.mean(found**2))
-        pull = max(least, noise / spread) if spread > 0 else least
+        pull = noise / spread if spread > 0 else 0.0
     return found
 
 

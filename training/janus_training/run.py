@@ -8,7 +8,7 @@ import ase.io
 
 from janus_md.errors import UserError
 from janus_md.io import Frame
-from janus_training.config import Config
+from janus_training.config import Config, DataConfig
 from janus_training.launcher import started_again
 from janus_training.recipe import load_config, write_config
 
@@ -50,6 +50,17 @@ def run_config(run: Path, settings: list[str]) -> Config:
     if not (run / CONFIG).is_file():
         raise UserError(f"{run} holds no run to resume ({CONFIG} is missing); leave --resume out")
     return load_config(run / CONFIG, settings)
+
+
+def refuse_other_split(run: Path, data: DataConfig) -> None:
+    """Raise ``UserError`` where ``data`` would put frames that ``run`` has trained on among those it validates on."""
+    before = run_config(run, []).data
+    for key in ("sets", "seed", "valid_fraction", "max_force"):
+        if getattr(data, key) != getattr(before, key):
+            raise UserError(
+                f"data.{key} is not what {run} began with, and frames it has trained on could come among those it "
+                f"validates on; leave data.{key} as it is or start a new run"
+            )
 
 
 def write_sample(run: Path, frames: list[Frame]) -> None:

@@ -1,7 +1,7 @@
 """How far a run has come, and what follows from that: the learning rate and the weights of the loss.
 
-Everything is a function of ``progress`` in [0, 1]. Progress is the share of the steps, or, when the run
-ends by wall time, of the time that is left for training once the last validation has its share.
+Everything is a function of ``progress`` in [0, 1]. Progress is the share of the steps or epochs, or, when the
+run ends by wall time, of the time that is left for training once the last validation has its share.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 from janus_training.config import Ramp, ScheduleConfig, TrainConfig
+from janus_training.sampler import Position
 
 
 def lr_factor(schedule: ScheduleConfig, progress: float) -> float:
@@ -49,13 +50,15 @@ class Clock:
 
 
 class Horizon:
-    """When the run ends. ``reserve`` minutes are kept for the last validation and the report."""
+    """When the run ends. ``reserve`` minutes are kept for the last validation and the report.
+
+    ``batches_per_epoch`` is an estimate where batches go by atoms or edges: epochs then differ. It lays out the
+    schedule; the end is that of the last epoch.
+    """
 
     def __init__(self, train: TrainConfig, batches_per_epoch: int, clock: Clock) -> None:
-        limits = [] if train.steps is None else [train.steps]
-        if train.epochs is not None:
-            limits.append(train.epochs * batches_per_epoch)
-        self.steps: int | None = min(limits) if limits else None
+        self._steps, self._epochs = train.steps, train.epochs
+        self._batches_per_epoch = batches_per_epoch
         self.max_minutes = train.max_minutes
         self.reserve = 0.0
         self._clock = clock
@@ -72,16 +75,26 @@ class Horizon:
         """Whatever passed since the last step (a validation, a checkpoint) was not a step."""
         self._last = self._clock.minutes
 
-    def progress(self, step: int, ahead: float = 0.0) -> float:
+    def progress(self, step: int, position: Position, ahead: float = 0.0) -> float:
         """Share of the run that is over before step number ``step`` (from 0); 1 means: stop.
 
-        ``ahead``: as it will be in so many minutes.
+        ``position``: of the batch that this step takes. ``ahead``: as it will be in so many minutes.
         """
-        by_steps = 0.0 if self.steps is None else step / self.steps
-        if self.max_minutes is None:
-            return min(by_steps, 1.0)
-        budget = max(self.max_minutes - self.reserve - self._step_minutes, 1e-9)
-        return min(max(by_steps, (self._clock.minutes + ahead) / budget), 1.0)
+        shares = [self._epochs_over(position)]
+        if self._steps is not None:
+            shares.append(step / self._steps)
+        if self.max_minutes is not None:
+            budget = max(self.max_minutes - self.reserve - self._step_minutes, 1e-9)
+            shares.append((self._clock.minutes + ahead) / budget)
+        return min(max(shares), 1.0)
+
+    def _epochs_over(self, position: Position) -> float:
+        """An epoch with more batches than estimated is not over before its last."""
+        if self._epochs is None:
+            return 0.0
+        count = self._batches_per_epoch
+        batches = position.epoch * count + min(position.batch, count - 1)
+        return batches / (self._epochs * count)
 
     def minutes_left(self, progress: float) -> float:
         """Estimate for the progress bar."""
