@@ -1,7 +1,9 @@
 """Whole runs: the loss falls, an interruption leaves no trace, wrong input is refused."""
 
+import errno
 import gzip
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,15 +15,16 @@ import numpy as np
 import pytest
 import torch
 
+import janus_training.checkpoint as checkpoint
 import janus_training.loop as loop
 from janus_md.cli.train import train as train_command
 from janus_md.errors import UserError
 from janus_md.io import read_frames, write_frames
 from janus_md.model import load_model
-from janus_training.checkpoint import load_progress
 from janus_training.config import Config, TrackConfig
 from janus_training.loop import train
 from janus_training.metrics import Metrics, read_metrics
+from janus_training.progress import load_progress
 from janus_training.recipe import load_config
 from janus_training.run import run_config
 
@@ -213,6 +216,118 @@ def test_a_damaged_checkpoint_is_named(config: Config, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=words):
             train(run_config(run, ["train.steps=20"]), run, resume=True)
         (last / name).write_bytes(whole)
+
+
+@pytest.fixture
+def stopped(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that died in step 10, after a checkpoint at step 8 that is its last; that of step 4 is its best."""
+    scores = iter([3.0, 1.0, 2.0])
+    steps = iter(range(100))
+    honest = loop.take_step
+
+    def mortal(*arguments: Any) -> dict[str, Any]:
+        if next(steps) == 9:
+            raise MemoryError
+        return honest(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "score", lambda *_: next(scores))
+        patched.setattr(loop, "take_step", mortal)
+        with pytest.raises(MemoryError):
+            train(config, tmp_path / "run")
+    monkeypatch.setattr(loop, "score", lambda *_: 4.0)
+    return tmp_path / "run"
+
+
+def resumed_from(run: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What is said while ``run`` goes on to its end at step 11, without a step done twice in its metrics."""
+    train(run_config(run, []), run, resume=True)
+    steps = [row["step"] for row in read_metrics(run) if row["kind"] == "train"]
+    assert steps == list(range(1, 12))
+    assert (run / "checkpoints" / "last").readlink() == Path("step-00000011")
+    assert (run / "checkpoints" / "best").readlink() == Path("step-00000004")
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lost", [["last"], ["best"], ["last", "best"]])
+def test_a_copy_without_links_goes_on_from_its_newest_checkpoint(
+    stopped: Path, capsys: pytest.CaptureFixture[str], lost: list[str]
+) -> None:
+    """As rsync -r leaves it."""
+    for link in lost:
+        (stopped / "checkpoints" / link).unlink()
+    said = resumed_from(stopped, capsys)
+    assert "going on from the checkpoint of step 8" in said
+    for link in lost:
+        assert f"checkpoints/{link} was missing" in said
+
+
+@pytest.mark.parametrize("kept", ["every folder", "best and last alone"])
+def test_a_copy_with_folders_for_links_goes_on(
+    stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: str
+) -> None:
+    """As cp -rL leaves it."""
+    copy = tmp_path / "copy"
+    shutil.copytree(stopped, copy, symlinks=False)
+    if kept != "every folder":
+        for folder in (copy / "checkpoints").glob("step-*"):
+            shutil.rmtree(folder)
+    said = resumed_from(copy, capsys)
+    assert "going on from the checkpoint of step 8" in said
+    assert "checkpoints/last was a folder; it is a link to step-00000008 again" in said
+
+
+def test_two_folders_for_one_step_that_differ_are_left_alone(stopped: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(stopped, copy, symlinks=False)
+    part = copy / "checkpoints" / "step-00000008" / "training.safetensors"
+    part.write_bytes(part.read_bytes()[:-10])
+    before = sorted(copy.rglob("*"))
+    with pytest.raises(UserError, match=r"last is a folder and not a link, and differs from"):
+        train(run_config(copy, []), copy, resume=True)
+    assert sorted(copy.rglob("*")) == before
+
+
+def test_a_link_to_nothing_is_named(stopped: Path) -> None:
+    for folder in (stopped / "checkpoints").glob("step-*"):
+        shutil.rmtree(folder)
+    rows = read_metrics(stopped)
+    with pytest.raises(UserError, match=r"last leads to step-00000008, which is missing"):
+        train(run_config(stopped, []), stopped, resume=True)
+    assert read_metrics(stopped) == rows
+
+
+def test_a_kill_between_the_links_does_not_leave_the_best_behind(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second checkpoint is better than the first, and than all that come after the kill."""
+    scores = iter([3.0, 1.0, *[2.0] * 9])
+    monkeypatch.setattr(loop, "score", lambda *_: next(scores))
+    honest = checkpoint.point
+
+    def killed(root: Path, link: str, name: str) -> None:
+        if (link, name) == ("best", "step-00000004"):
+            raise MemoryError
+        honest(root, link, name)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "point", killed)
+        with pytest.raises(MemoryError):
+            train(config, run)
+    train(run_config(run, []), run, resume=True)
+    assert (run / "checkpoints" / "best").readlink() == Path("step-00000004")
+
+
+def test_a_file_system_without_links_is_named(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    with pytest.raises(UserError, match=r"run/checkpoints is on a file system without symbolic"):
+        train(config, tmp_path / "run")
 
 
 def test_a_longer_run_takes_up_where_the_short_one_ended(config: Config, tmp_path: Path) -> None:

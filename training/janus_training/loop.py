@@ -16,7 +16,8 @@ import torch
 from janus_md.errors import UserError
 from janus_md.model.engine import Engine
 from janus_training.batches import LABELS, prefetch
-from janus_training.checkpoint import Checkpoints, Progress
+from janus_training.checkpoint import Checkpoints
+from janus_training.checkpoint_links import mend_links
 from janus_training.config import Config, LossConfig
 from janus_training.data import Frames, load_frames
 from janus_training.ema import Ema
@@ -31,6 +32,7 @@ from janus_training.parallel.mesh import Mesh, make_mesh
 from janus_training.parallel.share import Share, Shares
 from janus_training.prepare import Data, filled_in, new_model, prepare
 from janus_training.profile import StepProfile
+from janus_training.progress import Progress
 from janus_training.report import write_report
 from janus_training.run import begin_run, launched_again, refuse_used, write_sample
 from janus_training.sampler import Position
@@ -62,6 +64,7 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
         if not resume:
             refuse_used(run)
         data = prepare(config, frames)
+        mended = mesh.by_first(lambda: mend_links(run)) if resume else []
         if resume:
             finished = what_is_finished(run, config.train, len(data.sampler.epoch(0)), clock)
             if finished and launched_again(run):
@@ -77,6 +80,8 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
             Reporter(config.train.log_every, mesh.first) as reporter,
             StepProfile(run, profile, mesh) as recorder,
         ):
+            for words in mended:
+                reporter.say(words)
             _describe(reporter, config.loss, frames, mesh)
             _train(config, data, run, clock, reporter, mesh, device, recorder)
             if missed := recorder.missed():
