@@ -3,6 +3,7 @@
 import errno
 import gzip
 import json
+import resource
 import shutil
 import signal
 import subprocess
@@ -177,6 +178,45 @@ def test_a_file_is_no_folder_of_a_run(config: Config, tmp_path: Path) -> None:
         run_config(file, [])
 
 
+@pytest.mark.parametrize("place", ["file/run", "/proc/nothing/run"])
+def test_a_folder_that_cannot_be_made_is_named_before_data_are_read(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(loop, "load_frames", lambda *_: pytest.fail("data are read"))
+    with pytest.raises(UserError, match=r"run cannot be written into \(.*\); choose another"):
+        train(config, tmp_path / place)
+
+
+def test_a_disk_that_fills_up_is_one_sentence(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a checkpoint is written, or the report."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"training.safetensors could not be written .*too lar"):
+            train(config, tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(loop, "write_report", full)
+    with pytest.raises(UserError, match=r"a file of .*run could not be written \(No space left"):
+        train(run_config(tmp_path / "run", []), tmp_path / "run", resume=True)
+
+
+def test_a_tracker_that_is_not_installed_leaves_no_folder(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match=r"track.wandb needs a package"):
+        train(load_config(recipe, ["track.wandb=metals"]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -328,6 +368,27 @@ def test_a_file_system_without_links_is_named(
     monkeypatch.setattr(Path, "symlink_to", refused)
     with pytest.raises(UserError, match=r"run/checkpoints is on a file system without symbolic"):
         train(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("setting", ["optimiser.method=adamw", "train.dtype=float64"])
+def test_what_a_checkpoint_is_bound_to_stays(stopped: Path, setting: str) -> None:
+    key = setting.partition("=")[0]
+    before = {file: file.stat().st_mtime_ns for file in stopped.rglob("*")}
+    with pytest.raises(UserError, match=rf"run was begun with {key}=.* cannot go on with"):
+        train(run_config(stopped, [setting]), stopped, resume=True)
+    assert {file: file.stat().st_mtime_ns for file in stopped.rglob("*")} == before
+
+
+def test_settings_of_a_resumption_are_written_down(stopped: Path) -> None:
+    """What held until then stays beside them; nobody has to repeat them."""
+    first = (stopped / "config.yaml").read_text()
+    for steps in (10, 12):
+        train(run_config(stopped, [f"train.steps={steps}"]), stopped, resume=True)
+    assert (stopped / "config-until-step-8.yaml").read_text() == first
+    for name, steps in {"config-until-step-10": 10, "config": 12}.items():
+        assert load_config(stopped / f"{name}.yaml").train.steps == steps
+    assert read_metrics(stopped)[-1]["step"] == 12
+    assert len(list(stopped.glob("*config*"))) == 3
 
 
 def test_a_longer_run_takes_up_where_the_short_one_ended(config: Config, tmp_path: Path) -> None:
