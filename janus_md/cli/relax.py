@@ -28,10 +28,10 @@ def relax(
 ) -> None:
     """Relax with FIRE and write the result; the energy and the largest force are printed."""
     refuse_existing(output, force)
-    from janus_md.io.structures import check_writable_format, read_structure, write_structure
+    from janus_md.io.structures import check_writable, read_structure, write_structure
 
-    check_writable_format(output)
     atoms = read_structure(structure)
+    check_writable(output, atoms)
     from janus_md.calculators.ase import JanusCalculator
     from janus_md.calculators.relaxation import relax as relax_atoms
 
