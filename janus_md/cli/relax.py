@@ -34,10 +34,10 @@ def relax(
     Exits with 1 where the structure that is written has not converged.
     """
     refuse_existing(output, force)
-    from janus_md.io.structures import check_writable_format, write_structure
+    from janus_md.io.structures import check_writable, write_structure
 
-    check_writable_format(output)
     atoms = charged_structure(structure, charge, spin)
+    check_writable(output, atoms)
     from janus_md.calculators.ase import JanusCalculator
     from janus_md.calculators.relaxation import relax as relax_atoms
 

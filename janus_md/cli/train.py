@@ -49,7 +49,7 @@ def train(
     """
     # A wrong recipe is refused before torch, which takes seconds, is loaded.
     try:
-        config, resume = _configuration(recipe, output, settings or [], resume)
+        config = _configuration(recipe, output, settings or [], resume)
     except UserError as error:
         _among_others(error)
         raise
@@ -60,21 +60,19 @@ def train(
     run_training(config, output, resume=resume, profile=profile)
 
 
-def _configuration(
-    recipe: Path | None, output: Path, settings: list[str], resume: bool
-) -> tuple[Config, bool]:
-    """The configuration, and whether the run goes on from a checkpoint."""
+def _configuration(recipe: Path | None, output: Path, settings: list[str], resume: bool) -> Config:
     from janus_training.launcher import launcher
     from janus_training.recipe import load_config
     from janus_training.run import launched_again, refuse_used, run_config
 
-    if resume or launched_again(output):
-        return run_config(output, settings), True
+    if resume:
+        return run_config(output, settings)
     if recipe is None:
         raise UserError("no recipe is given; name a YAML file, or --resume an existing run")
-    if launcher() is None:  # another rank may be further and have made the folder
+    # Another rank may be further and have made the folder.
+    if launcher() is None and not launched_again(output):
         refuse_used(output)
-    return load_config(recipe, settings), False
+    return load_config(recipe, settings)
 
 
 def _among_others(error: UserError) -> None:

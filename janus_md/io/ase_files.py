@@ -11,6 +11,7 @@ from ase.io.formats import UnknownFileTypeError
 from janus_md.errors import UserError
 from janus_md.io.ase_labels import LabelKeys, frame_from_atoms
 from janus_md.io.frames import Frame
+from janus_md.io.occupancy import refuse_disorder
 
 
 def read_ase_file(path: Path, keys: LabelKeys | None = None, task: str = "") -> Iterator[Frame]:
@@ -20,7 +21,10 @@ def read_ase_file(path: Path, keys: LabelKeys | None = None, task: str = "") -> 
         raise UserError(f"{path} is empty: it holds no structure")
     try:
         stream = ase.io.iread(str(path), index=":", do_not_split_by_at_sign=True)
+        cif = path.suffix.lower() in (".cif", ".mcif")
         for atoms in stream:
+            if cif:  # elsewhere it is a note on where a structure comes from
+                refuse_disorder(atoms, str(path))
             yield frame_from_atoms(atoms, keys, task, str(path), index)
             index += 1
     except UserError:

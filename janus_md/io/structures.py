@@ -6,19 +6,23 @@ pymatgen is imported only for what ASE cannot read and for its own JSON.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ase import Atoms
 
 from janus_md.errors import UserError
+from janus_md.io.occupancy import refuse_disorder
 from janus_md.io.pymatgen import atoms_from_pymatgen, pymatgen_from_atoms
 
 
 def read_structure(path: str | Path) -> Atoms:
     """Read the last structure of a file.
 
-    Raises ``UserError`` for a missing file and for one that neither ASE nor pymatgen can read.
+    Raises ``UserError`` for a missing file, for one that neither ASE nor pymatgen can read and for a CIF with partly
+    occupied sites.
     """
     path = Path(path)
     if not path.is_file():
@@ -26,7 +30,7 @@ def read_structure(path: str | Path) -> Atoms:
     if _holds_pymatgen_json(path):
         return atoms_from_pymatgen(_load_pymatgen_json(path))
     try:
-        return _read_with_ase(path)
+        atoms = _read_with_ase(path)
     except Exception as ase_error:  # each of ASE's readers fails in its own way
         try:
             return atoms_from_pymatgen(_read_with_pymatgen(path))
@@ -38,6 +42,8 @@ def read_structure(path: str | Path) -> Atoms:
                 f"neither ASE nor pymatgen can read a structure from {path}"
                 f" ({reason[0] if reason else type(ase_error).__name__}): check its format and ending"
             ) from ase_error
+    refuse_disorder(atoms, str(path))
+    return atoms
 
 
 def write_structure(path: str | Path, atoms: Atoms) -> None:
@@ -61,23 +67,40 @@ def write_structure(path: str | Path, atoms: Atoms) -> None:
             ) from error
 
 
-def check_writable_format(path: str | Path) -> None:
-    """Raise ``UserError`` for an ending nothing can write, before the work is done."""
+def check_writable(path: str | Path, atoms: Atoms) -> None:
+    """Raise ``UserError`` for an ending nothing can write, or whose format cannot hold ``atoms``: ahead of the work."""
     from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
     path = Path(path)
-    if path.suffix == ".json" or path.suffix in {".mcif", ".cssr", ".yaml"}:
-        return
-    try:
-        name = filetype(path.name, read=False)
-    except UnknownFileTypeError:
-        name = ""
-    if name not in ioformats:
-        raise UserError(
-            f"no format is known for {path.name}: choose an ending such as .cif, .extxyz or .json"
-        )
-    if not ioformats[name].can_write:
-        raise UserError(f"{path.name} is of a format that can only be read: choose .cif or .extxyz")
+    if path.suffix not in {".json", ".mcif", ".cssr", ".yaml"}:
+        try:
+            name = filetype(path.name, read=False)
+        except UnknownFileTypeError:
+            name = ""
+        if name not in ioformats:
+            raise UserError(
+                f"no format is known for {path.name}: choose an ending such as .cif, .extxyz or .json"
+            )
+        if not ioformats[name].can_write:
+            raise UserError(
+                f"{path.name} is of a format that can only be read: choose .cif or .extxyz"
+            )
+    try_to_write(path, atoms, lambda scratch: write_structure(scratch, atoms))
+
+
+def try_to_write(path: Path, atoms: Atoms, write: Callable[[Path], object]) -> None:
+    """Call ``write`` with a scratch file of the same name; ``UserError`` where that fails."""
+    with TemporaryDirectory() as folder:
+        try:
+            write(Path(folder) / path.name)
+        except UserError:
+            raise
+        except Exception as fault:  # each of ASE's writers fails in its own way
+            reason = str(fault).strip().splitlines()
+            raise UserError(
+                f"{atoms.get_chemical_formula()} cannot be written to {path.name}"
+                f" ({reason[0] if reason else type(fault).__name__}): choose another format, such as .extxyz"
+            ) from fault
 
 
 def _read_with_ase(path: Path) -> Atoms:

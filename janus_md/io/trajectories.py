@@ -12,6 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 from janus_md.errors import UserError
+from janus_md.io.structures import try_to_write
 
 # Formats whose files grow frame by frame; of the others all frames are kept until the end.
 _APPENDED = {"extxyz", "xyz"}
@@ -34,7 +35,10 @@ class TrajectoryWriter:
         return self
 
     def write(self, atoms: Atoms) -> None:
-        """Append a copy of ``atoms`` with the results its calculator holds."""
+        """Append a copy of ``atoms`` with the results its calculator holds.
+
+        Raises ``UserError`` with the first one where the format cannot hold it.
+        """
         frame = atoms.copy()
         if atoms.calc is not None:
             frame.calc = SinglePointCalculator(frame, **_plain_results(atoms))
@@ -44,6 +48,8 @@ class TrajectoryWriter:
         elif self.format in _APPENDED:
             ase.io.write(self.path, frame, format=self.format, append=self.frames > 0)
         else:
+            if not self._kept:  # or the end, which writes them all, would lose them
+                try_to_write(self.path, frame, lambda file: self._write_all(file, [frame, frame]))
             self._kept.append(frame)
         self.frames += 1
 
@@ -56,7 +62,10 @@ class TrajectoryWriter:
         if self._binary is not None:
             self._binary.close()
         if self._kept:
-            ase.io.write(self.path, self._kept, format=self.format)
+            self._write_all(self.path, self._kept)
+
+    def _write_all(self, path: Path, frames: list[Atoms]) -> None:
+        ase.io.write(path, frames, format=self.format)
 
 
 def _plain_results(atoms: Atoms) -> dict[str, object]:

@@ -22,11 +22,19 @@ Rows = Mapping[str, tuple[int, int]]
 def write_part(
     file: Path, tensors: Mapping[str, Tensor], rows: Rows | None = None, place: int = 0, parts: int = 1
 ) -> Path:  # fmt: skip
-    """Write part ``place`` of ``parts``; ``file`` is the name of a single one. Returns the name it got."""
+    """Write part ``place`` of ``parts``; ``file`` is the name of a single one. Returns the name it got.
+
+    Raises ``UserError`` where the system does not take the file.
+    """
     if parts > 1:
         file = file.with_name(_numbered_name(file, place, parts))
     some = {name: list(span) for name, span in (rows or {}).items() if name in tensors}
-    save_file(dict(tensors), file, metadata={"rows": json.dumps(some)})
+    try:
+        save_file(dict(tensors), file, metadata={"rows": json.dumps(some)})
+    except SafetensorError as fault:  # its own, for a full disk as well
+        raise UserError(
+            f"{file} could not be written ({fault}); make room there, or choose another folder"
+        ) from fault
     return file
 
 

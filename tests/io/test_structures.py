@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk, fcc111, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
 from janus_md.errors import UserError
-from janus_md.io.structures import check_writable_format, read_structure, write_structure
+from janus_md.io import read_frames
+from janus_md.io.structures import check_writable, read_structure, write_structure
 from janus_md.io.trajectories import TrajectoryWriter
 from janus_md.lammps import write_data
 
@@ -21,7 +22,7 @@ def test_a_crystal_comes_back(name: str, tmp_path: Path) -> None:
     if name.endswith(".json"):
         pytest.importorskip("pymatgen.core", reason="pymatgen is not installed")
     silicon = bulk("Si", cubic=True)
-    check_writable_format(tmp_path / name)
+    check_writable(tmp_path / name, silicon)
     write_structure(tmp_path / name, silicon)
     back = read_structure(tmp_path / name)
     assert (back.symbols == silicon.symbols).all()
@@ -58,7 +59,34 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.nonsense", "a"])
 def test_unknown_formats_are_refused_before_the_work(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no format is known"):
-        check_writable_format(tmp_path / name)
+        check_writable(tmp_path / name, bulk("Si"))
+
+
+@pytest.fixture
+def slab() -> Atoms:
+    """Without a third vector."""
+    atoms = fcc111("Cu", (1, 1, 2), vacuum=5.0, periodic=False)
+    atoms.cell[2] = 0.0
+    return atoms
+
+
+@pytest.mark.parametrize("name", ["POSCAR", "a.cif", "a.arc", "a.pwi", "a.xtl"])
+def test_a_structure_its_format_cannot_hold_is_refused_before_the_work(
+    name: str, slab: Atoms, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=rf"Cu2 cannot be written to {name} \(.*choose another"):
+        check_writable(tmp_path / name, slab)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["t.arc", "t.cif", "t.mp4"])
+def test_a_trajectory_its_format_cannot_hold_is_refused_with_the_first_frame(
+    name: str, slab: Atoms, tmp_path: Path
+) -> None:
+    writer = TrajectoryWriter(tmp_path / name)
+    with pytest.raises(UserError, match=rf"Cu2 cannot be written to {name}"):
+        writer.write(slab)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["t.traj", "t.extxyz", "XDATCAR"])
@@ -88,3 +116,39 @@ def test_a_disordered_structure_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="partly occupied"):
         atoms_from_pymatgen(mixed)
     assert isinstance(atoms_from_pymatgen(core.Molecule(["H"], [[0, 0, 0]])), Atoms)
+
+
+CIF = """data_alloy
+_cell_length_a 3.6
+_cell_length_b 3.6
+_cell_length_c 3.6
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_space_group_name_H-M_alt 'P 1'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+"""
+
+
+@pytest.mark.parametrize(
+    ("sites", "words"),
+    [
+        ("Fe1 Fe 0 0 0 0.5\nNi1 Ni 0 0 0 0.5\n", "Fe 0.5 Ni 0.5"),
+        ("Fe1 Fe 0 0 0 0.9\n", "Fe 0.9"),
+    ],
+)
+def test_a_cif_with_disorder_is_refused(sites: str, words: str, tmp_path: Path) -> None:
+    """To relax and to train on."""
+    file = tmp_path / "alloy.cif"
+    file.write_text(CIF + sites)
+    for reader in (read_structure, read_frames):
+        with pytest.raises(UserError, match=rf"alloy.cif has a partly occupied site \({words}\)"):
+            reader(file)
+    file.write_text(CIF + "Fe1 Fe 0 0 0 1.0\n")
+    assert read_structure(file).symbols[0] == read_frames(file)[0].atoms.symbols[0] == "Fe"

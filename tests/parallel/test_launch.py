@@ -21,8 +21,9 @@ from parallel_support.launchers import (
 from parallel_support.mortal import assert_same_run, killed_now_and_then, wait_for_rows
 
 from janus_md.errors import UserError
-from janus_training.launcher import Start, launcher
+from janus_training.launcher import Start, launcher, names_of_launch
 from janus_training.loop import train
+from janus_training.metrics import read_metrics
 from janus_training.parallel.launch import first_host
 from janus_training.recipe import load_config
 
@@ -114,6 +115,51 @@ def test_a_job_put_back_into_slurms_queue_resumes(
     assert [code for code, _ in again] == [0, 0], again
     assert "going on from the checkpoint of step" in again[0][1]
     assert_same_run(run, torchrun)
+
+
+@pytest.mark.parametrize("by", ["torchrun", "slurm"])
+def test_a_further_start_goes_on_with_what_its_launch_began_alone(
+    recipe: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """And not with a run that was there before, which the first start has refused."""
+    identity, count = {
+        "torchrun": ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"),
+        "slurm": ("SLURM_JOB_ID", "SLURM_RESTART_COUNT"),
+    }[by]
+    run, config = tmp_path / "run", load_config(recipe, ["train.steps=2"])
+    monkeypatch.setenv(identity, "71")
+    train(config, run)
+    rows = read_metrics(run)
+    monkeypatch.setenv(count, "1")
+    train(config, run)
+    assert read_metrics(run) == rows
+    with pytest.raises(UserError, match="already holds a run"):
+        train(load_config(recipe), alone)
+    with pytest.raises(UserError, match="was begun with another configuration"):
+        train(load_config(recipe), run)
+    monkeypatch.setenv(identity, "72")
+    with pytest.raises(UserError, match="already holds a run"):
+        train(config, run)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, {}),
+        ({"TORCHELASTIC_RUN_ID": "a"}, {"torchrun": "a"}),
+        ({"TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_ERROR_FILE": "/t/none_x/attempt_2/0/error.json",
+          "SLURM_JOB_ID": "7"}, {"torchrun": "/t/none_x", "slurm": "7"}),
+        ({"TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_ERROR_FILE": "/dev/null"}, {}),
+    ],
+)  # fmt: skip
+def test_what_tells_launches_apart(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: dict[str, str]
+) -> None:
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert names_of_launch() == expected
 
 
 @pytest.mark.slow

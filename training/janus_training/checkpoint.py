@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -29,23 +28,20 @@ from janus_md.errors import UserError
 from janus_md.model.checkpoint import WEIGHTS as MODEL
 from janus_md.model.checkpoint import write_description
 from janus_md.model.parts import Parts, write_part
+from janus_training.checkpoint_links import (
+    BEST,
+    LAST,
+    point,
+    remove_unused,
+    scratch_name,
+    step_name,
+)
 from janus_training.ema import Ema
 from janus_training.parallel.janus import Janus
-from janus_training.sampler import Position
+from janus_training.progress import STATE, Progress, load_progress
 
-WEIGHTS, STATE = "training.safetensors", "training.json"
+WEIGHTS = "training.safetensors"
 POLL_SECONDS = 0.02
-
-
-@dataclass
-class Progress:
-    """Everything of a run that is not a tensor. ``best`` is the lowest score, None before the first."""
-
-    step: int = 0
-    position: Position = field(default_factory=Position)
-    minutes: float = 0.0
-    reserve: float = 0.0
-    best: float | None = None
 
 
 class Checkpoints:
@@ -79,10 +75,7 @@ class Checkpoints:
 
     def load(self) -> Progress | None:
         """Restore the last checkpoint in place; None where the run has not written any."""
-        folder = self._root / "last"
-        if self._janus.mesh.first and self._root.exists():
-            _remove_unused(self._root)
-        self._janus.mesh.barrier()
+        folder = self._root / LAST
         if not folder.exists():
             return None
         try:
@@ -100,8 +93,8 @@ class Checkpoints:
     def save(self, progress: Progress, best: bool) -> None:
         """Write the present state as ``last``, and as ``best`` too where asked, while training goes on."""
         self.wait()
-        links = ("last", "best") if best else ("last",)
-        name = f"step-{progress.step:08d}"
+        links = (LAST, BEST) if best else (LAST,)
+        name = step_name(progress.step)
         mesh = self._janus.mesh
         content = json.dumps(asdict(progress), indent=2) + "\n"
         # The first rank, which gives the folder its name, knows whether it has it.
@@ -111,7 +104,7 @@ class Checkpoints:
                 _replace(self._root / name / STATE, content)
                 self._point(links, name)
             return
-        scratch = self._root / f".{name}.part"
+        scratch = self._root / scratch_name(progress.step)
         if mesh.replicas.place == 0:
             own, averaged = self._own(), self._averaged()
             self._written = self._writer.submit(self._write, scratch, own, averaged)
@@ -156,8 +149,8 @@ class Checkpoints:
 
     def _point(self, links: tuple[str, ...], name: str) -> None:
         for link in links:
-            _point(self._root / link, name)
-        _remove_unused(self._root)
+            point(self._root, link, name)
+        remove_unused(self._root)
 
     def _divided(self, key: str) -> bool:
         return _parameter(key) in self._janus.rows
@@ -212,25 +205,6 @@ class Checkpoints:
             torch.cuda.set_rng_state(own.tensor("random.cuda"))
 
 
-def last_state(run: Path) -> Path:
-    """The file that says how far the last checkpoint is."""
-    return run / "checkpoints" / "last" / STATE
-
-
-def load_progress(run: Path) -> Progress | None:
-    """How far the last checkpoint is; None where the run has not written any."""
-    file = last_state(run)
-    if not file.parent.exists():
-        return None
-    try:
-        content = json.loads(file.read_text())
-        return Progress(**content | {"position": Position(**content["position"])})
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise UserError(
-            f"{file} is missing, damaged or cut off: restore it from a copy or start a new run"
-        ) from fault
-
-
 def _parameter(key: str) -> str:
     """Name of the parameter that a tensor with as many rows belongs to; of any other tensor, another name."""
     kind, _, rest = key.partition(".")
@@ -255,17 +229,3 @@ def _replace(file: Path, content: str) -> None:
     scratch.write_text(content)
     _flush(scratch)
     scratch.replace(file)
-
-
-def _point(link: Path, target: str) -> None:
-    scratch = link.with_name(f".{link.name}.link")
-    scratch.unlink(missing_ok=True)
-    scratch.symlink_to(target, target_is_directory=True)
-    scratch.replace(link)
-
-
-def _remove_unused(root: Path) -> None:
-    used = {os.readlink(root / link) for link in ("last", "best") if (root / link).is_symlink()}
-    for folder in root.glob("*step-*"):
-        if folder.name not in used:
-            shutil.rmtree(folder, ignore_errors=True)

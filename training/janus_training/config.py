@@ -1,7 +1,8 @@
 """The configuration of a training run, one pydantic model per part.
 
 Precedence: defaults here < preset of the model < recipe file < ``--set key.sub=value``. The resolved
-configuration is written to ``RUN/config.yaml`` and alone reproduces the run.
+configuration is written to ``RUN/config.yaml`` and alone reproduces the run; where settings changed on the way, with
+the ``RUN/config-until-step-N.yaml`` beside it.
 Times are minutes, lengths Å, energies eV.
 """
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from janus_training.checkpoint import last_state, load_progress
 from janus_training.config import TrainConfig
+from janus_training.progress import last_state, load_progress
 from janus_training.schedule import Clock, Horizon
 
 

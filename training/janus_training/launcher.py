@@ -41,7 +41,24 @@ def _several(by: Literal["mpirun", "srun"], size: str) -> Start | None:
     return Start(by, int(size)) if int(size) > 1 else None
 
 
-def started_again() -> bool:
-    """Whether torchrun, or Slurm with a job put back into its queue, starts this work for a second time."""
-    names = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
-    return any(int(os.environ.get(name, "0")) > 0 for name in names)
+def names_of_launch() -> dict[str, str]:
+    """What torchrun and Slurm, where they are at work, know this launch by: the same when they start it again.
+
+    A run's id that was not given to torchrun is ``none``; the folder of its logs then tells one launch from another.
+    """
+    names = {}
+    identity, file = (os.environ.get(f"TORCHELASTIC_{n}", "") for n in ("RUN_ID", "ERROR_FILE"))
+    if identity == "none":
+        logs, attempt, _ = file.rpartition("/attempt_")
+        identity = logs if attempt else ""
+    if identity:
+        names["torchrun"] = identity
+    if "SLURM_JOB_ID" in os.environ:
+        names["slurm"] = os.environ["SLURM_JOB_ID"]
+    return names
+
+
+def started_again_by() -> list[str]:
+    """Which of torchrun, and Slurm with a job put back into its queue, start this work for a second time."""
+    counts = {"torchrun": "TORCHELASTIC_RESTART_COUNT", "slurm": "SLURM_RESTART_COUNT"}
+    return [by for by, name in counts.items() if int(os.environ.get(name, "0")) > 0]

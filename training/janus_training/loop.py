@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import signal
-import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -16,12 +13,14 @@ import torch
 from janus_md.errors import UserError
 from janus_md.model.engine import Engine
 from janus_training.batches import LABELS, prefetch
-from janus_training.checkpoint import Checkpoints, Progress
+from janus_training.checkpoint import Checkpoints
+from janus_training.checkpoint_links import mend_links
 from janus_training.config import Config, LossConfig
 from janus_training.data import Frames, load_frames
 from janus_training.ema import Ema
 from janus_training.ending import what_is_finished
 from janus_training.evaluate import Result
+from janus_training.interruptions import interruptions
 from janus_training.metrics import Metrics, Reporter
 from janus_training.optimizer import build_optimizer, peak_rate, set_rate
 from janus_training.parallel.evaluate import predict_shared
@@ -31,21 +30,24 @@ from janus_training.parallel.mesh import Mesh, make_mesh
 from janus_training.parallel.share import Share, Shares
 from janus_training.prepare import Data, filled_in, new_model, prepare
 from janus_training.profile import StepProfile
+from janus_training.progress import Progress
 from janus_training.report import write_report
 from janus_training.run import (
     begin_run,
+    change_config,
     launched_again,
+    refuse_other,
     refuse_other_split,
+    refuse_unfit,
     refuse_used,
     write_sample,
+    written_to,
 )
 from janus_training.sampler import Position
 from janus_training.schedule import Clock, Horizon, lr_factor
 from janus_training.score import ErrorsByLabel, score, validation_errors
 from janus_training.step import take_step
-
-SECONDS_TO_INSIST = 1.0
-"""A signal so much later than the first is another one."""
+from janus_training.trackers import check_trackers
 
 REPORT_MINUTES = 0.2
 """Kept at the end of a run by wall time for the last checkpoint and the report."""
@@ -61,35 +63,51 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
     Raises ``UserError`` where data, configuration or folder are at fault, or nothing is left to do.
     """
     run, clock = Path(run), Clock()
-    with joined(config.train.device) as device:
+    with joined(config.train.device) as device, written_to(run):
         mesh = make_mesh(config.parallel.unit, config.parallel.replicate)
+        again = mesh.by_first(lambda: _is_started_again(run, config, resume))
         if resume:
             refuse_other_split(run, config.data)
         frames = load_frames(config.data)
         config = filled_in(config, frames)
-        if not resume:
-            refuse_used(run)
+        if again:
+            refuse_other(run, config)
+        elif resume:
+            refuse_unfit(run, config)
         data = prepare(config, frames)
-        if resume:
+        mended: list[str] = []
+        if resume or again:
+            mended = mesh.by_first(lambda: mend_links(run))
             finished = what_is_finished(run, config.train, len(data.sampler.epoch(0)), clock)
-            if finished and launched_again(run):
+            if finished and again:
                 return run  # a rank died after the last thing there was to do
             if finished:
                 raise UserError(finished)
-        mesh.barrier()  # all have looked at the folder
-        if not resume and mesh.first:
+            mesh.barrier()  # all have looked at the folder
+        else:
             # Only now: whatever can be wrong with the input has been looked at.
-            begin_run(run, config)
+            mesh.by_first(lambda: begin_run(run, config))
         with (
             _settings(config),
             Reporter(config.train.log_every, mesh.first) as reporter,
             StepProfile(run, profile, mesh) as recorder,
         ):
+            for words in mended:
+                reporter.say(words)
             _describe(reporter, config.loss, frames, mesh)
             _train(config, data, run, clock, reporter, mesh, device, recorder)
             if missed := recorder.missed():
                 reporter.say(missed)
     return run
+
+
+def _is_started_again(run: Path, config: Config, resume: bool) -> bool:
+    """Whether this launch has begun ``run`` before. Looks, ahead of all work, for what a new run cannot do without."""
+    check_trackers(config.track)
+    again = not resume and launched_again(run)
+    if not (resume or again):
+        refuse_used(run)
+    return again
 
 
 def _train(
@@ -112,6 +130,8 @@ def _train(
     if loaded is not None:
         reporter.say(f"{run}: going on from the checkpoint of step {loaded.step}")
     state = loaded or Progress()
+    if mesh.first:
+        change_config(run, config, state.step)
     clock.before = state.minutes
     horizon = Horizon(config.train, batches_per_epoch, clock)
     horizon.reserve = state.reserve
@@ -148,7 +168,7 @@ def _train(
     saved, stopped = clock.minutes, False
     mesh.ledger.watches_memory = mesh.world.size > 1 or recorder.wanted
 
-    with closing(metrics), checkpoints, _interruptions() as interrupted:
+    with closing(metrics), checkpoints, interruptions() as interrupted:
         if state.step == 0:
             validate()
         with closing(_batches(data, shares, state.position, config.data.prefetch)) as batches:
@@ -291,27 +311,3 @@ def _settings(config: Config) -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
         torch.utils.deterministic.fill_uninitialized_memory = fill
-
-
-@contextmanager
-def _interruptions() -> Iterator[list[float]]:
-    """A list that SIGINT and SIGTERM append to, so that a step is finished and saved before the end.
-
-    Who insists ends it at once. One key pressed may arrive twice: from the terminal and from the launcher.
-    """
-    received: list[float] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(time.monotonic())
-        if received[-1] - received[0] > SECONDS_TO_INSIST:
-            raise KeyboardInterrupt
-
-    try:
-        before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: there are no signals to take over
-        before = {}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

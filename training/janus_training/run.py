@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ase.io
@@ -9,35 +14,121 @@ import ase.io
 from janus_md.errors import UserError
 from janus_md.io import Frame
 from janus_training.config import Config, DataConfig
-from janus_training.launcher import started_again
+from janus_training.launcher import names_of_launch, started_again_by
 from janus_training.recipe import load_config, write_config
 
-CONFIG = "config.yaml"
+CONFIG, LAUNCH = "config.yaml", "launch.json"
 UNFINISHED = f".{CONFIG}.part"
 FRAMES = "frames.extxyz"
 SAMPLE = 8
 
+FIXED = {"optimiser": "method", "train": "dtype"}
+"""Settings that moments and weights of a checkpoint are bound to."""
+
+NO_ROOM = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
+)  # fmt: skip
+
 
 def refuse_used(run: Path) -> None:
-    """Raise ``UserError`` where ``run`` is a file or a folder that holds anything but the trace of a killed start."""
-    if run.is_file():
-        raise UserError(f"{run} is a file; choose another output folder")
-    if run.exists() and any(file.name != UNFINISHED for file in run.iterdir()):
-        used = (run / CONFIG).exists()
+    """Raise ``UserError`` where ``run`` cannot be made, is a file, or holds more than the trace of a killed start."""
+    try:
+        if run.is_file():
+            raise UserError(f"{run} is a file; choose another output folder")
+        _try_to_make(run)
+        held = {file.name for file in run.iterdir()} if run.exists() else set()
+    except OSError as fault:
+        raise _cannot_be_made(run, fault) from fault
+    if held - {UNFINISHED, LAUNCH}:
+        used = CONFIG in held
         what = "already holds a run" if used else "exists and is not empty"
         hint = ", or continue the run with --resume" if used else ""
         raise UserError(f"{run} {what}; choose another output folder{hint}")
 
 
+def _try_to_make(run: Path) -> None:
+    """Raise what the system says where there can be no such folder, or nothing can be written into it."""
+    place = run.absolute()
+    while not place.exists():
+        place = place.parent
+    with tempfile.TemporaryDirectory(dir=place):
+        pass
+
+
+def _cannot_be_made(run: Path, fault: OSError) -> UserError:
+    reason = fault.strerror or fault
+    return UserError(f"{run} cannot be written into ({reason}); choose another output folder")
+
+
+@contextmanager
+def written_to(run: Path) -> Iterator[None]:
+    """Make one sentence of a full disk, or another reason for which the system takes no more files."""
+    try:
+        yield
+    except OSError as fault:
+        if fault.errno not in NO_ROOM:
+            raise
+        raise UserError(
+            f"a file of {run} could not be written ({fault.strerror}); make room there, then go on with --resume"
+        ) from fault
+
+
 def launched_again(run: Path) -> bool:
-    """Whether this process belongs to a second start of a run that had begun, after a rank or a node died."""
-    return started_again() and (run / CONFIG).is_file()
+    """Whether this process belongs to a further start of the launch that began ``run``, after a rank or a node died."""
+    by = [name for name in started_again_by() if name in names_of_launch()]
+    if not by or not (run / CONFIG).is_file() or not (run / LAUNCH).is_file():
+        return False
+    begun = json.loads((run / LAUNCH).read_text())
+    return any(begun.get(name) == names_of_launch()[name] for name in by)
 
 
 def begin_run(run: Path, config: Config) -> None:
     """Make the folder and write the resolved configuration; refuse one that holds anything."""
     refuse_used(run)
-    run.mkdir(parents=True, exist_ok=True)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        if names := names_of_launch():
+            (run / LAUNCH).write_text(json.dumps(names) + "\n")
+        _write_config(run, config)
+    except OSError as fault:
+        raise _cannot_be_made(run, fault) from fault
+
+
+def refuse_other(run: Path, config: Config) -> None:
+    """Raise ``UserError`` where the run that this launch began, and is started again for, has another configuration."""
+    if run_config(run, []) != config:
+        raise UserError(
+            f"{run} was begun with another configuration than the recipe has now; "
+            "go on with --resume in place of the recipe, or choose another output folder"
+        )
+
+
+def refuse_unfit(run: Path, config: Config) -> None:
+    """Raise ``UserError`` where the checkpoints of ``run`` are of no use to ``config``."""
+    before = run_config(run, [])
+    for part, name in FIXED.items():
+        old, new = (getattr(getattr(held, part), name) for held in (before, config))
+        if old != new:
+            raise UserError(
+                f"{run} was begun with {part}.{name}={old} and cannot go on with {new}; "
+                "leave that setting out, or start a new run"
+            )
+
+
+def change_config(run: Path, config: Config, step: int) -> None:
+    """Write down what a run goes on with from ``step``; what it had until then, if that differs, stays beside it."""
+    if run_config(run, []) == config:
+        return
+    earlier = run / f"config-until-step-{step}.yaml"
+    # Where it exists, no step has been kept of what the run was to go on with.
+    if step and not earlier.exists():
+        scratch = run / UNFINISHED
+        scratch.write_bytes((run / CONFIG).read_bytes())
+        scratch.replace(earlier)
+    _write_config(run, config)
+
+
+def _write_config(run: Path, config: Config) -> None:
     scratch = run / UNFINISHED
     write_config(config, scratch)
     scratch.replace(run / CONFIG)

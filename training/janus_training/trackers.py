@@ -21,6 +21,14 @@ class Tracker(Protocol):
     def close(self) -> None: ...
 
 
+def check_trackers(config: TrackConfig) -> None:
+    """Raise ``UserError`` where the package for something that the recipe asks for is not installed."""
+    if config.tensorboard:
+        _summary_writer()
+    if config.wandb is not None:
+        _wandb()
+
+
 def open_trackers(config: TrackConfig, run: Path, step: int) -> list[Tracker]:
     """What the recipe asks for of a run that begins, or goes on, at ``step``.
 
@@ -38,13 +46,8 @@ class TensorBoard:
     """Event files in ``RUN/tensorboard``; what an earlier part of the run wrote after its checkpoint is dropped."""
 
     def __init__(self, run: Path, step: int) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise UserError(_missing("tensorboard", "tensorboard")) from None
-        self._writer = SummaryWriter(
-            str(run / "tensorboard"), purge_step=step + 1 if step else None
-        )
+        purged = step + 1 if step else None
+        self._writer = _summary_writer()(str(run / "tensorboard"), purge_step=purged)
 
     def write(self, row: dict[str, Any]) -> None:
         for name, value in scalars(row).items():
@@ -58,11 +61,7 @@ class Wandb:
     """One run of a Weights & Biases project, named like the folder; a resumed run goes on in it."""
 
     def __init__(self, run: Path, project: str) -> None:
-        try:
-            import wandb
-        except ImportError:
-            raise UserError(_missing("wandb", "wandb")) from None
-        self._run = wandb.init(
+        self._run = _wandb().init(
             project=project, name=run.name, dir=str(run), id=_identity(run), resume="allow"
         )
 
@@ -91,5 +90,23 @@ def scalars(row: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _missing(key: str, extra: str) -> str:
-    return f"track.{key} needs a package that is not installed; pip install 'janus-md[{extra}]'"
+def _summary_writer() -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise _missing("tensorboard", "tensorboard") from None
+    return SummaryWriter
+
+
+def _wandb() -> Any:
+    try:
+        import wandb
+    except ImportError:
+        raise _missing("wandb", "wandb") from None
+    return wandb
+
+
+def _missing(key: str, extra: str) -> UserError:
+    return UserError(
+        f"track.{key} needs a package that is not installed; pip install 'janus-md[{extra}]'"
+    )

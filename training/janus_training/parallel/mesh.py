@@ -9,15 +9,17 @@ One process is a mesh of one rank: the same code, and nothing is sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from janus_md.errors import UserError
 from janus_training.parallel.ledger import Ledger
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,19 @@ class Mesh:
         values = [None] * self.world.size
         dist.all_gather_object(values, value, group=self.world.handle)
         return values
+
+    def by_first(self, action: Callable[[], Value]) -> Value:
+        """What ``action`` gives on the first rank, on all; they wait for it, and share its ``UserError``."""
+        outcome: Any = None
+        if self.first:
+            try:
+                outcome = action()
+            except UserError as error:
+                outcome = error
+        outcome = self.everyone(outcome)[0]
+        if isinstance(outcome, UserError):
+            raise outcome
+        return outcome  # type: ignore[no-any-return]
 
     @property
     def device(self) -> torch.device:
