@@ -178,6 +178,16 @@ def test_ten_thousand_atoms_in_two_seconds() -> None:
     assert graph.num_angles > 2_000_000
 
 
+def test_buckets_of_a_million_atoms_in_two_seconds() -> None:
+    """A bound on the algorithm: a pass over all atoms for each bucket takes a minute."""
+    rng = np.random.default_rng(0)
+    counts, numbers = rng.integers(30, 60, 1_000_000), rng.integers(1, 5, 1_000_000)
+    start = time.process_time()
+    buckets, _ = split_by_width(counts, numbers)
+    assert time.process_time() - start < 2.0
+    assert sum(map(len, buckets)) == len(counts)
+
+
 @given(counts=st.lists(st.integers(0, 90), min_size=1, max_size=60))
 def test_narrow_rows_cost_least(counts: list[int]) -> None:
     """No width has fewer slots, counted with what a row costs; equal counts want rows as wide as they are."""
