@@ -26,6 +26,8 @@ class Source:
     elements: list[str]
     tasks: list[str]
     magmoms: bool
+    uses_charge: bool
+    uses_spin: bool
 
 
 def checkpoint_folder(path: str | Path) -> Path:
@@ -92,6 +94,8 @@ def _open_checkpoint(folder: Path, device: torch.device, dtype: str | None) -> S
         elements=list(config.elements),
         tasks=list(config.tasks),
         magmoms=config.magmoms,
+        uses_charge=config.charge,
+        uses_spin=config.spin,
     )
 
 
@@ -112,4 +116,6 @@ def _open_exported(path: Path, device: torch.device, dtype: str | None) -> Sourc
         elements=list(manifest.elements),
         tasks=list(manifest.tasks),
         magmoms=manifest.magmoms,
+        uses_charge=manifest.uses_charge,
+        uses_spin=manifest.uses_spin,
     )

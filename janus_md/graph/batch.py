@@ -203,9 +203,8 @@ def _joined(parts: list[np.ndarray], dtype: type, *width: int) -> np.ndarray:
 def split_by_width(counts: np.ndarray, numbers: np.ndarray) -> tuple[list[np.ndarray], int | None]:
     """Atoms of similar neighbour count together, each bucket sorted by atomic number; a row is an atom."""
     by_count = np.argsort(-counts, kind="stable")
-    falling = -counts[by_count].astype(
-        np.float64
-    )  # as what it is searched for, or each search copies it
+    # Of the type of what is searched for: a search would copy them all otherwise.
+    falling = -counts[by_count].astype(np.float64)
     buckets = []
     begin = 0
     while begin < len(by_count):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -178,6 +179,47 @@ def test_task_charge_and_spin_matter(make: Callable[..., JanusCalculator]) -> No
     assert atoms.get_potential_energy() == pytest.approx(neutral - 2.0 * len(atoms), abs=8.0)
 
 
+def test_a_charge_in_an_array_is_that_number(make: Callable[..., JanusCalculator]) -> None:
+    """Databases and extxyz hand some numbers over as arrays; the readers of data took them, the calculator did not."""
+    energies = []
+    for charge in (1, np.array([1.0])):
+        atoms = STRUCTURES["crystal"]()
+        atoms.info["charge"] = charge
+        atoms.calc = make()
+        energies.append(atoms.get_potential_energy())
+    assert energies[0] == energies[1]
+
+
+def test_charge_and_spin_that_a_model_does_not_use(tmp_path: Path) -> None:
+    save_model(MatRISMoE(preset("tiny", elements=["Si"])), tmp_path)
+    atoms = STRUCTURES["crystal"]()
+    atoms.calc = JanusCalculator(tmp_path, device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for spin in (0, 1):
+            atoms.info.update(charge=0, spin=spin)
+            neutral = atoms.get_potential_energy()
+    for name in ("charge", "spin"):
+        atoms.info = {name: 2}
+        with pytest.warns(UserWarning, match=f"does not use a {name}"):
+            assert atoms.get_potential_energy() == neutral
+
+
+def test_results_that_are_not_finite_name_the_closest_atom(
+    make: Callable[..., JanusCalculator],
+) -> None:
+    """Such energies went on into trajectories and averages."""
+    atoms = Atoms("Si3O", [[0, 0, 0], [0, 0, 2.3], [0, 0, 4.0], [9, 9, 9]])
+    atoms.info["charge"] = 1e300
+    atoms.calc = make()
+    with pytest.raises(UserError, match=r"not finite: atom 1 \(Si\) has .* neighbour 1.7 Å away"):
+        atoms.get_potential_energy()
+    assert not atoms.calc.results
+    alone = Atoms("Si", info={"charge": 1e300}, calculator=make())
+    with pytest.raises(UserError, match=r"atom 0 \(Si\) has no neighbour"):
+        alone.get_potential_energy()
+
+
 def test_magnetic_moments(make: Callable[..., JanusCalculator]) -> None:
     atoms = STRUCTURES["crystal"]()
     atoms.calc = make()
@@ -212,8 +254,9 @@ def test_mistakes_are_named(double: Path, make: Callable[..., JanusCalculator]) 
     assert "no atoms" in raised(Atoms())
     assert "three periodic directions" in raised(molecule("H2O"), "get_stress")
     odd = bulk("Si")
-    odd.info["charge"] = "plus"
-    assert "charge" in raised(odd)
+    for wrong in ("plus", np.nan, np.inf, [1, 2], None):
+        odd.info["charge"] = wrong
+        assert "info['charge'] of Si2 is" in raised(odd)
     with pytest.raises(UserError, match="did you mean 'pbe'"):
         make(task="pbee")
     with pytest.raises(UserError, match="holds the tasks pbe, scan"):
@@ -224,6 +267,8 @@ def test_mistakes_are_named(double: Path, make: Callable[..., JanusCalculator]) 
         make(dtype="float31")
     with pytest.raises(UserError, match="negative"):
         make(skin=-1.0)
+    with pytest.raises(UserError, match="not finite"):
+        make(skin=np.nan)
     with pytest.raises(UserError, match="does not exist"):
         JanusCalculator(double.with_name("missing.janus.pt"))
 
