@@ -15,7 +15,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from janus_md.calculators.neighbours import SkinNeighbours
 from janus_md.calculators.not_finite import refuse_not_finite
-from janus_md.calculators.source import open_source
+from janus_md.calculators.source import Precision, open_source
 from janus_md.errors import UserError, nearest
 from janus_md.graph import batch_graphs
 from janus_md.io.electrons import electrons
@@ -37,7 +37,7 @@ class JanusCalculator(Calculator):
     Args:
         path: exported file ``*.janus.pt``, checkpoint, or folder of a training run.
         device: "auto", "cpu", "cuda" or "cuda:1".
-        dtype: "float32" or "float64"; None is that of the file. The geometry is float64 in both.
+        dtype: "float32" or "float64", or torch's or numpy's; None is that of the file. The geometry is float64 in both.
         task: data set or functional whose energies are meant; a model of one task needs none.
         skin: Å beyond the cutoff that neighbours are kept for, so that the list serves many steps.
 
@@ -57,7 +57,7 @@ class JanusCalculator(Calculator):
         self,
         path: str | Path,
         device: str = "auto",
-        dtype: str | None = None,
+        dtype: Precision | None = None,
         task: str | None = None,
         skin: float = 0.5,
     ) -> None:
@@ -156,7 +156,7 @@ class JanusCalculator(Calculator):
             )
         if task not in tasks:
             raise UserError(
-                f"{self.source.path} has no task '{task}'{nearest(task, tasks)}:"
+                f"{self.source.path} has no task '{task}'{nearest(str(task), tasks)}:"
                 " give one that 'janus-md info' lists"
             )
         return tasks.index(task)

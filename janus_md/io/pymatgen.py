@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ase import Atoms
+from ase.data import atomic_numbers
 
 from janus_md.errors import UserError
 from janus_md.io.electrons import electrons
@@ -27,6 +28,11 @@ def atoms_from_pymatgen(structure: Structure | Molecule) -> Atoms:
             f"the pymatgen structure {structure.formula} has partly occupied sites; order it first"
         )
     symbols = [site.specie.symbol for site in structure]
+    if unknown := sorted(set(symbols) - set(atomic_numbers)):
+        raise UserError(
+            f"the pymatgen structure {structure.formula} has sites of {', '.join(unknown)}, no element of ASE's;"
+            " replace them"
+        )
     if isinstance(structure, Molecule):
         atoms = Atoms(symbols, positions=structure.cart_coords)
         atoms.info.update(charge=float(structure.charge), spin=float(structure.spin_multiplicity))

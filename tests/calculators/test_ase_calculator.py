@@ -263,14 +263,22 @@ def test_mistakes_are_named(double: Path, make: Callable[..., JanusCalculator]) 
         make(task=None)
     with pytest.raises(UserError, match="--precision single"):
         make(dtype="float32")
-    with pytest.raises(UserError, match="float31"):
-        make(dtype="float31")
+    for wrong in ("float31", torch.float16, 3):
+        with pytest.raises(UserError, match="is unknown"):
+            make(dtype=wrong)
+    with pytest.raises(UserError, match=r"no task '0' \(known: pbe, scan\)"):
+        make(task=0)
     with pytest.raises(UserError, match="negative"):
         make(skin=-1.0)
     with pytest.raises(UserError, match="not finite"):
         make(skin=np.nan)
     with pytest.raises(UserError, match="does not exist"):
         JanusCalculator(double.with_name("missing.janus.pt"))
+
+
+@pytest.mark.parametrize("dtype", ["float64", torch.float64, np.float64, np.dtype("float64")])
+def test_dtypes_of_torch_and_numpy(dtype: object, make: Callable[..., JanusCalculator]) -> None:
+    assert next(make(dtype=dtype).source.model.parameters()).dtype == torch.float64
 
 
 def test_an_error_leaves_the_calculator_usable(make: Callable[..., JanusCalculator]) -> None:

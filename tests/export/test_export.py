@@ -71,8 +71,10 @@ def test_subset_of_elements_is_smaller_and_exact(model, tmp_path) -> None:
 
 def test_unknown_element_and_existing_file(model, tmp_path) -> None:
     path = tmp_path / "m.janus.pt"
-    with pytest.raises(UserError, match="does not know the element Fe"):
-        export_model(model, path, ["Fe"])
+    for elements in (["Fe"], ["Foo"], ["H", "h"]):
+        words = f"does not know the element {elements[-1]}"
+        with pytest.raises(UserError, match=words):
+            export_model(model, path, elements)
     path.write_text("mine")
     with pytest.raises(UserError, match="already exists"):
         export_model(model, path)
