@@ -66,15 +66,29 @@ class JanusCalculator(Calculator):
             raise UserError(
                 f"skin {skin} is negative or not finite: give a length in Å, or 0 for none"
             )
-        self.source = open_source(path, device, dtype)
+        self._opening = Path(path).absolute(), device, dtype
+        self._skin = skin
+        self._open(Path(path), device, dtype)
         self.task = self._task_index(task)
-        self.device = next(self.source.model.parameters()).device
-        self.neighbours = SkinNeighbours(self.source.cutoff, self.source.line_cutoff, skin)
         if not self.source.magmoms:
             self.implemented_properties = [
                 name for name in self.implemented_properties if not name.startswith("magmom")
             ]
         self._electrons = (0.0, 0.0)
+
+    def _open(self, path: Path, device: str, dtype: Precision | None) -> None:
+        self.source = open_source(path, device, dtype)
+        self.device = next(self.source.model.parameters()).device
+        self.neighbours = SkinNeighbours(self.source.cutoff, self.source.line_cutoff, self._skin)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Results and settings; the model is read from its file again, since TorchScript does not pickle."""
+        opened = ("source", "device", "neighbours")
+        return {name: value for name, value in self.__dict__.items() if name not in opened}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open(*self._opening)
 
     def from_structure(self, structure: Structure | Molecule) -> Atoms:
         """A pymatgen ``Structure`` or ``Molecule`` as ASE atoms that carry this calculator."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,28 @@ def test_file_and_checkpoint_agree(
         energies.append(atoms.get_potential_energy())
     atoms.calc = make()
     assert energies == pytest.approx([atoms.get_potential_energy()] * 2, rel=1e-10)
+
+
+@pytest.mark.parametrize("exported", [True, False])
+def test_a_pickled_calculator_reads_its_file_again(
+    exported: bool, model: MatRISMoE, double: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes and pools of them hand calculators over this way; a relative path keeps its meaning elsewhere."""
+    save_model(model, tmp_path / "checkpoint")
+    monkeypatch.chdir(double.parent if exported else tmp_path)
+    path, dtype = (double.name, None) if exported else ("checkpoint", torch.float64)
+    atoms = STRUCTURES["crystal"]()
+    atoms.calc = JanusCalculator(path, device="cpu", dtype=dtype, task="scan", skin=0.3)
+    energy = atoms.get_potential_energy()
+    handed_over = pickle.dumps(atoms.calc)
+    monkeypatch.chdir(tmp_path.parent)
+    again = pickle.loads(handed_over)
+    assert again.results["energy"] == energy
+    assert (again.neighbours.skin, again.task) == (0.3, atoms.calc.task)
+    again.reset()
+    atoms.calc = again
+    assert atoms.get_potential_energy() == pytest.approx(energy, rel=1e-12)
+    assert len(handed_over) < 50_000
 
 
 def test_task_charge_and_spin_matter(make: Callable[..., JanusCalculator]) -> None:
