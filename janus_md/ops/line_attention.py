@@ -44,7 +44,7 @@ def most_edges(keys: int, values: int, itemsize: int, limit: int) -> int:
     if not HAS_TRITON or max(keys, values) > WIDEST:
         return 0
     keys, values = padded(keys), padded(values)
-    rows = LEAST * (2 * keys + values)
+    rows = LEAST * (2 * keys + values + 4 * LEAST)  # the last term for intermediate layouts
     single, double = 2 * (keys + values) + 3 * LEAST, 4 * (keys + values) + LEAST
     columns = single if itemsize == 4 else double
     edges = (limit // itemsize - rows) // columns
