@@ -89,8 +89,8 @@ def export_model(
     if precision not in PRECISIONS:
         raise UserError(f"precision {precision!r} is neither 'single' nor 'double'")
     refuse_beyond_memory(model, len(set(elements or model.config.elements)))
-    # Gates and stacked weights are made in float64 and rounded once.
-    exact = copy.deepcopy(model).to(torch.float64).eval()
+    # Gates and stacked weights are made in float64 and rounded once; files are read and compared on the CPU.
+    exact = copy.deepcopy(model).to("cpu", torch.float64).eval()
     merged = merge_experts(exact, elements).to(PRECISIONS[precision])
     manifest = _describe(model, merged, precision)
     with warnings.catch_warnings():
