@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from janus_md.calculators.neighbours import SkinNeighbours
-from janus_md.calculators.source import open_source
+from janus_md.calculators.not_finite import refuse_not_finite
+from janus_md.calculators.source import Precision, open_source
 from janus_md.errors import UserError, nearest
 from janus_md.graph import batch_graphs
+from janus_md.io.electrons import electrons
 from janus_md.io.pymatgen import atoms_from_pymatgen
 from janus_md.model import Prediction, predict
 
@@ -27,19 +30,21 @@ class JanusCalculator(Calculator):
     """Energies (eV), forces (eV/Å), stress (eV/Å³, ASE's sign) and magnetic moments (μ_B).
 
     The total charge (e) and the spin multiplicity are read from ``atoms.info["charge"]`` and
-    ``atoms.info["spin"]``, zero where absent. Any combination of periodic directions; stress and
-    stresses need all three. The atoms given are never changed.
+    ``atoms.info["spin"]``, zero where absent; where the model does not use them, it
+    warns. Any combination of periodic directions; stress and stresses need all three. The atoms given are
+    never changed.
 
     Args:
         path: exported file ``*.janus.pt``, checkpoint, or folder of a training run.
         device: "auto", "cpu", "cuda" or "cuda:1".
-        dtype: "float32" or "float64"; None is that of the file. The geometry is float64 in both.
+        dtype: "float32" or "float64", or torch's or numpy's; None is that of the file. The geometry is float64 in both.
         task: data set or functional whose energies are meant; a model of one task needs none.
         skin: Å beyond the cutoff that neighbours are kept for, so that the list serves many steps.
 
     Raises:
         UserError: wrong path, device, dtype or task; when evaluated, an element the model lacks,
-            positions that are not finite, or atoms on top of each other.
+            positions, charge or spin that are not finite, atoms on top of each other, or results that
+            are not finite.
     """
 
     implemented_properties = [  # noqa: RUF012 - ASE declares it without ClassVar
@@ -52,22 +57,38 @@ class JanusCalculator(Calculator):
         self,
         path: str | Path,
         device: str = "auto",
-        dtype: str | None = None,
+        dtype: Precision | None = None,
         task: str | None = None,
         skin: float = 0.5,
     ) -> None:
         super().__init__()
-        if skin < 0:
-            raise UserError(f"skin {skin} is negative: give a length in Å, or 0 for none")
-        self.source = open_source(path, device, dtype)
+        if not 0 <= skin < np.inf:
+            raise UserError(
+                f"skin {skin} is negative or not finite: give a length in Å, or 0 for none"
+            )
+        self._opening = Path(path).absolute(), device, dtype
+        self._skin = skin
+        self._open(Path(path), device, dtype)
         self.task = self._task_index(task)
-        self.device = next(self.source.model.parameters()).device
-        self.neighbours = SkinNeighbours(self.source.cutoff, self.source.line_cutoff, skin)
         if not self.source.magmoms:
             self.implemented_properties = [
                 name for name in self.implemented_properties if not name.startswith("magmom")
             ]
         self._electrons = (0.0, 0.0)
+
+    def _open(self, path: Path, device: str, dtype: Precision | None) -> None:
+        self.source = open_source(path, device, dtype)
+        self.device = next(self.source.model.parameters()).device
+        self.neighbours = SkinNeighbours(self.source.cutoff, self.source.line_cutoff, self._skin)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Results and settings; the model is read from its file again, since TorchScript does not pickle."""
+        opened = ("source", "device", "neighbours")
+        return {name: value for name, value in self.__dict__.items() if name not in opened}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open(*self._opening)
 
     def from_structure(self, structure: Structure | Molecule) -> Atoms:
         """A pymatgen ``Structure`` or ``Molecule`` as ASE atoms that carry this calculator."""
@@ -95,11 +116,13 @@ class JanusCalculator(Calculator):
         self.results = {}
         self._check(copied, properties)
         self._electrons = charge, spin = electrons(copied)
+        self._warn_of_unused(charge, spin)
         graph = self.neighbours.graph(copied)
         batch = batch_graphs([graph], task=[self.task], charge=[charge], spin=[spin])
         prediction = predict(
             self.source.model, batch.to(self.device), forces=True, stress=graph.volume > 0
         )
+        refuse_not_finite(prediction, graph, self.source.path)
         self.results = _results(prediction, graph.volume)
 
     def _check(self, atoms: Atoms, properties: Sequence[str]) -> None:
@@ -124,6 +147,19 @@ class JanusCalculator(Calculator):
                 " set pbc, or do not ask for it"
             )
 
+    def _warn_of_unused(self, charge: float, spin: float) -> None:
+        """No error, as the plugin has it for its options: data sets state them for any model to be compared on."""
+        stated = {
+            "charge": charge != 0 and not self.source.uses_charge,
+            "spin": spin not in (0, 1) and not self.source.uses_spin,
+        }
+        for name in (name for name, unused in stated.items() if unused):
+            warnings.warn(
+                f"{self.source.path} does not use a {name}: atoms.info['{name}'] changes nothing;"
+                " remove it, or use a model with one",
+                stacklevel=2,
+            )
+
     def _task_index(self, task: str | None) -> int:
         tasks = self.source.tasks
         if task is None and len(tasks) == 1:
@@ -134,22 +170,10 @@ class JanusCalculator(Calculator):
             )
         if task not in tasks:
             raise UserError(
-                f"{self.source.path} has no task '{task}'{nearest(task, tasks)}:"
+                f"{self.source.path} has no task '{task}'{nearest(str(task), tasks)}:"
                 " give one that 'janus-md info' lists"
             )
         return tasks.index(task)
-
-
-def electrons(atoms: Atoms) -> tuple[float, float]:
-    """Total charge (e) and spin multiplicity that ``atoms.info`` states, zero where it does not."""
-    values = []
-    for name in ("charge", "spin"):
-        value = atoms.info.get(name, 0.0)
-        try:
-            values.append(float(value))
-        except (TypeError, ValueError) as error:
-            raise UserError(f"atoms.info['{name}'] is {value!r}: give a number") from error
-    return values[0], values[1]
 
 
 def _results(prediction: Prediction, volume: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 The forces of a potential add up to zero, so that atoms set off without drift never drift: N atoms
 have 3N - 3 degrees of freedom, over which the temperature is counted here, as in LAMMPS. Where
 atoms are fixed they push back, a drift comes and goes, and the degrees of freedom are those left free.
+Fixed bonds and springs between atoms push nothing but each other, and leave the drift out as well.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
+from ase.constraints import FixBondLengths, FixInternals, FixLinearTriatomic, Hookean
 from ase.md.bussi import Bussi
 from ase.md.nose_hoover_chain import (
     IsotropicMTKBarostat,
@@ -30,8 +32,17 @@ AT_REST = 1e-9
 
 def degrees_of_freedom(atoms: Atoms) -> int:
     """Those that share the kinetic energy: without the drift, or without what is fixed."""
-    drift = 0 if atoms.constraints else 3
+    drift = 3 if conserves_momentum(atoms) else 0
     return int(atoms.get_number_of_degrees_of_freedom()) - drift
+
+
+def conserves_momentum(atoms: Atoms) -> bool:
+    """Whether constraints, if there are any, only hold atoms of theirs to each other."""
+    return all(
+        isinstance(constraint, FixBondLengths | FixLinearTriatomic | FixInternals)
+        or (isinstance(constraint, Hookean) and constraint._type == "two atoms")
+        for constraint in atoms.constraints
+    )
 
 
 def kinetic_temperature(atoms: Atoms) -> float:
@@ -99,7 +110,7 @@ def integrator(
 
 
 def _stop_drift(atoms: Atoms) -> None:
-    if not atoms.constraints:
+    if conserves_momentum(atoms):
         Stationary(atoms, preserve_temperature=False)
 
 

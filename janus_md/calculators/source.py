@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import DTypeLike
 
 from janus_md.errors import UserError, nearest
 from janus_md.export import load_exported
@@ -13,6 +16,8 @@ from janus_md.model import MatRISMoE
 from janus_md.model.checkpoint import DESCRIPTION, load_model
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+Precision: TypeAlias = str | torch.dtype | DTypeLike
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class Source:
     elements: list[str]
     tasks: list[str]
     magmoms: bool
+    uses_charge: bool
+    uses_spin: bool
 
 
 def checkpoint_folder(path: str | Path) -> Path:
@@ -49,19 +56,29 @@ def checkpoint_folder(path: str | Path) -> Path:
     )
 
 
-def open_source(path: str | Path, device: str = "auto", dtype: str | None = None) -> Source:
+def open_source(path: str | Path, device: str = "auto", dtype: Precision | None = None) -> Source:
     """Load a model onto ``device`` ("auto", "cpu", "cuda", "cuda:1").
 
-    ``dtype`` ("float32" or "float64") is the arithmetic of the model; None is that of the file. An
-    exported file has the one it was exported with: another raises ``UserError``.
+    ``dtype`` ("float32" or "float64", or torch's or numpy's) is the arithmetic of the model; None is that
+    of the file. An exported file has the one it was exported with: another raises ``UserError``.
     """
     path = Path(path)
-    if dtype is not None and dtype not in DTYPES:
-        raise UserError(f"dtype '{dtype}' is unknown{nearest(dtype, DTYPES)}")
+    name = None if dtype is None else _name_of(dtype)
     target = choose_device(device)
     if path.is_dir():
-        return _open_checkpoint(checkpoint_folder(path), target, dtype)
-    return _open_exported(path, target, dtype)
+        return _open_checkpoint(checkpoint_folder(path), target, name)
+    return _open_exported(path, target, name)
+
+
+def _name_of(dtype: Precision) -> str:
+    try:
+        name = str(dtype) if isinstance(dtype, torch.dtype) else np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    name = name.removeprefix("torch.")
+    if name not in DTYPES:
+        raise UserError(f"dtype '{name}' is unknown{nearest(name, DTYPES)}")
+    return name
 
 
 def choose_device(name: str) -> torch.device:
@@ -70,7 +87,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UserError(f"device '{name}' is unknown: give auto, cpu or cuda") from error
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"device '{name}' is not one that models run on: give auto, cpu or cuda")
@@ -92,6 +109,8 @@ def _open_checkpoint(folder: Path, device: torch.device, dtype: str | None) -> S
         elements=list(config.elements),
         tasks=list(config.tasks),
         magmoms=config.magmoms,
+        uses_charge=config.charge,
+        uses_spin=config.spin,
     )
 
 
@@ -112,4 +131,6 @@ def _open_exported(path: Path, device: torch.device, dtype: str | None) -> Sourc
         elements=list(manifest.elements),
         tasks=list(manifest.tasks),
         magmoms=manifest.magmoms,
+        uses_charge=manifest.uses_charge,
+        uses_spin=manifest.uses_spin,
     )

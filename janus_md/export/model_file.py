@@ -32,7 +32,7 @@ def load_exported(path: str | Path, device: str | torch.device = "cpu") -> Poten
         )
     extra = {ENTRY: ""}
     try:
-        module = torch.jit.load(str(path), map_location=device, _extra_files=extra)
+        module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)
     except (RuntimeError, ValueError):
         raise UserError(
             f"{path} cannot be read: it is truncated, damaged or not an exported model; copy or export it again"
@@ -41,4 +41,5 @@ def load_exported(path: str | Path, device: str | torch.device = "cpu") -> Poten
     manifest = read_manifest(text.decode() if isinstance(text, bytes) else text, path)
     if weights_crc32(module) != manifest.weights_crc32:
         raise UserError(f"the weights in {path} are damaged: copy or export the file again")
-    return Potential(module=module.eval(), manifest=manifest)
+    # What a device has against it, memory above all, is no fault of the file.
+    return Potential(module=module.to(device).eval(), manifest=manifest)

@@ -36,13 +36,13 @@ def merge_experts(model: MatRISMoE, elements: Sequence[str] | None = None) -> Ma
         UserError: the model does not know one of the elements.
     """
     known = model.config.elements
-    wanted = sorted(set(elements or known), key=atomic_numbers.__getitem__)
-    for symbol in wanted:
-        if symbol not in known:
-            raise UserError(
-                f"the model does not know the element {symbol}{nearest(symbol, known)}: "
-                "name only elements it was trained on"
-            )
+    wanted = set(elements or known)
+    for symbol in sorted(wanted - set(known)):
+        raise UserError(
+            f"the model does not know the element {symbol}{nearest(symbol, known)}: "
+            "name only elements it was trained on"
+        )
+    wanted = sorted(wanted, key=atomic_numbers.__getitem__)
     species = torch.tensor([known.index(symbol) for symbol in wanted])
     config = model.config.model_copy(update={"elements": wanted})
     # The copy takes these for copies already made, so that no expert is copied to be thrown away.
@@ -89,8 +89,8 @@ def export_model(
     if precision not in PRECISIONS:
         raise UserError(f"precision {precision!r} is neither 'single' nor 'double'")
     refuse_beyond_memory(model, len(set(elements or model.config.elements)))
-    # Gates and stacked weights are made in float64 and rounded once.
-    exact = copy.deepcopy(model).to(torch.float64).eval()
+    # Gates and stacked weights are made in float64 and rounded once; files are read and compared on the CPU.
+    exact = copy.deepcopy(model).to("cpu", torch.float64).eval()
     merged = merge_experts(exact, elements).to(PRECISIONS[precision])
     manifest = _describe(model, merged, precision)
     with warnings.catch_warnings():

@@ -203,15 +203,16 @@ def _joined(parts: list[np.ndarray], dtype: type, *width: int) -> np.ndarray:
 def split_by_width(counts: np.ndarray, numbers: np.ndarray) -> tuple[list[np.ndarray], int | None]:
     """Atoms of similar neighbour count together, each bucket sorted by atomic number; a row is an atom."""
     by_count = np.argsort(-counts, kind="stable")
+    # Of the type of what is searched for: a search would copy them all otherwise.
+    falling = -counts[by_count].astype(np.float64)
     buckets = []
     begin = 0
     while begin < len(by_count):
-        narrow = counts[by_count[begin:]] < LARGEST_PADDING * counts[by_count[begin]]
-        wide = int(narrow.argmax()) if narrow.any() else len(narrow)
+        widest = int(counts[by_count[begin]])
+        # The first atom with fewer neighbours than that share of the widest.
+        wide = int(np.searchsorted(falling, -LARGEST_PADDING * widest, side="right")) - begin
         end = begin + max(wide, SMALLEST_BUCKET)
-        end = min(
-            end, begin + max(SMALLEST_BUCKET, LARGEST_BUCKET // max(1, counts[by_count[begin]]))
-        )
+        end = min(end, begin + max(SMALLEST_BUCKET, LARGEST_BUCKET // max(1, widest)))
         if len(by_count) - end < SMALLEST_BUCKET:
             end = len(by_count)
         rows = np.sort(by_count[begin:end])

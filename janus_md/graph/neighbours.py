@@ -15,9 +15,13 @@ from ase.geometry import complete_cell
 from vesin import NeighborList
 
 from janus_md.errors import UserError
+from janus_md.graph.gaps import close_gaps, periodic_rows
 
 SMALLEST_DISTANCE = 0.2
 """Å; two nuclei closer than this are a mistake in the input, not a structure."""
+
+LARGEST_COORDINATE = 1e8
+"""Å, a centimetre; beyond it rounding alone moves atoms by 1e-8 Å, and cell shifts outgrow the search."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def neighbour_pairs(
     """All directed pairs within ``cutoff`` Å, images of an atom with itself included.
 
     Args:
-        positions: [N, 3] in Å. cell: [3, 3], rows may be zero where not periodic. pbc: [3] bool.
+        positions: [N, 3] in Å. cell: [3, 3], rows may be anything where not periodic. pbc: [3] bool.
 
     Returns:
         centres [E], neighbours [E], shifts [E, 3] (integers), vectors [E, 3] in Å, in no particular order.
@@ -78,21 +82,26 @@ def neighbour_pairs(
     if len(positions) == 0:
         none = np.zeros(0, dtype=np.int64)
         return none, none, np.zeros((0, 3), dtype=np.int64), np.zeros((0, 3))
+    near = close_gaps(positions, cell, pbc, cutoff)
     finder = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
     centres, neighbours, shifts, vectors = finder.compute(
-        points=np.ascontiguousarray(positions, dtype=np.float64),
-        box=np.ascontiguousarray(complete_cell(cell), dtype=np.float64),
+        points=np.ascontiguousarray(near, dtype=np.float64),
+        box=np.ascontiguousarray(complete_cell(periodic_rows(cell, pbc)), dtype=np.float64),
         periodic=np.asarray(pbc, dtype=bool),
         quantities="ijSD",
     )
-    return centres.astype(np.int64), neighbours.astype(np.int64), shifts.astype(np.int64), vectors
+    centres, neighbours, shifts = (x.astype(np.int64) for x in (centres, neighbours, shifts))
+    if near is not positions:
+        # At their true places, where sums are rounded as if no gap had been closed.
+        vectors = positions[neighbours] - positions[centres] + shifts @ cell
+    return centres, neighbours, shifts, vectors
 
 
 def build_graph(atoms: ase.Atoms, cutoff: float, line_cutoff: float) -> AtomGraph:
     """The graph of ``atoms`` with edges up to ``cutoff`` and a line graph up to ``line_cutoff`` (Å).
 
     Raises:
-        UserError: positions or cell are not finite, the volume is zero, or two atoms coincide.
+        UserError: positions or cell are not finite or huge, the volume is zero, or two atoms coincide.
     """
     check_geometry(atoms)
     pairs = neighbour_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
@@ -100,15 +109,21 @@ def build_graph(atoms: ase.Atoms, cutoff: float, line_cutoff: float) -> AtomGrap
 
 
 def check_geometry(atoms: ase.Atoms) -> None:
-    """Raise ``UserError`` where positions or cell are not finite or a periodic cell has no volume."""
+    """Raise ``UserError`` where positions or cell are not finite or huge, or a periodic cell has no volume."""
     cell = atoms.cell.array
     if not np.isfinite(atoms.positions).all() or not np.isfinite(cell).all():
         raise UserError(
             f"the structure {atoms.get_chemical_formula()} has a position or cell vector that is not "
             "finite: check the file it came from"
         )
+    if max(np.abs(atoms.positions).max(initial=0), np.abs(cell).max()) > LARGEST_COORDINATE:
+        raise UserError(
+            f"the structure {atoms.get_chemical_formula()} has a position or cell vector beyond "
+            f"{LARGEST_COORDINATE:g} Å: check its units, or wrap its atoms into the cell"
+        )
+    box = complete_cell(periodic_rows(cell, atoms.pbc))
     flat = (np.linalg.norm(cell, axis=1)[atoms.pbc] < 1e-8).any()
-    if flat or (atoms.pbc.any() and abs(np.linalg.det(complete_cell(cell))) < 1e-8):
+    if flat or (atoms.pbc.any() and abs(np.linalg.det(box)) < 1e-8):
         raise UserError(
             f"the periodic structure {atoms.get_chemical_formula()} has a cell without volume: "
             "give it three independent cell vectors or set pbc to False"

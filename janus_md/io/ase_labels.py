@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from janus_md.errors import UserError, nearest
+from janus_md.io.electrons import electrons
 from janus_md.io.frames import Floats, Frame, check
 
 
@@ -33,14 +34,15 @@ def frame_from_atoms(
     keys = keys or LabelKeys()
     where = f"{source}, frame {index}"
     energy = _label(atoms, "energy", keys.energy, where)
+    charge, spin = electrons(atoms, where)
     frame = Frame(
         atoms=atoms,
         energy=None if energy is None else _number(energy, "energy", where),
         forces=_array(_label(atoms, "forces", keys.forces, where), "forces", where),
         stress=_stress(_array(_label(atoms, "stress", keys.stress, where), "stress", where), where),
         magmoms=_array(_label(atoms, "magmoms", keys.magmoms, where), "magmoms", where),
-        charge=_number(atoms.info.get("charge", 0.0), "charge", where),
-        spin=_number(atoms.info.get("spin", 0.0), "spin", where),
+        charge=charge,
+        spin=spin,
         task=task or str(atoms.info.get("task", "")),
         source=source,
         index=index,

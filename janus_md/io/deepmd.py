@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from janus_md.errors import UserError
@@ -95,6 +96,11 @@ def _symbol(symbols: list[str], kind: int, part: Path) -> str:
     if kind >= len(symbols):
         raise UserError(
             f"{part.parent}: type {kind} has no symbol in type_map.raw, which names {len(symbols)}; add it"
+        )
+    if symbols[kind] not in atomic_numbers:
+        raise UserError(
+            f"{part.parent / 'type_map.raw'} names type {kind} '{symbols[kind]}', which is no element;"
+            " write element symbols"
         )
     return symbols[kind]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ase import Atoms
+from ase.data import atomic_numbers
 
 from janus_md.errors import UserError
+from janus_md.io.electrons import electrons
 
 if TYPE_CHECKING:
     from pymatgen.core import Molecule, Structure
@@ -26,6 +28,11 @@ def atoms_from_pymatgen(structure: Structure | Molecule) -> Atoms:
             f"the pymatgen structure {structure.formula} has partly occupied sites; order it first"
         )
     symbols = [site.specie.symbol for site in structure]
+    if unknown := sorted(set(symbols) - set(atomic_numbers)):
+        raise UserError(
+            f"the pymatgen structure {structure.formula} has sites of {', '.join(unknown)}, no element of ASE's;"
+            " replace them"
+        )
     if isinstance(structure, Molecule):
         atoms = Atoms(symbols, positions=structure.cart_coords)
         atoms.info.update(charge=float(structure.charge), spin=float(structure.spin_multiplicity))
@@ -44,14 +51,14 @@ def pymatgen_from_atoms(atoms: Atoms) -> Structure | Molecule:
     """A ``Structure`` where any direction is periodic, else a ``Molecule``.
 
     Charge and spin multiplicity are those of ``info["charge"]`` and ``info["spin"]``; pymatgen's ``Structure``
-    has no place for a spin but among its ``properties``. Raises ``UserError`` for a molecule whose number
-    of electrons does not allow the multiplicity.
+    has no place for a spin but among its ``properties``. Raises ``UserError`` where they are not numbers, and
+    for a molecule whose number of electrons does not allow the multiplicity.
     """
     _require_pymatgen()
     from pymatgen.core import Lattice, Molecule, Structure
 
     symbols = atoms.get_chemical_symbols()
-    charge, spin = (float(atoms.info.get(name, 0.0)) for name in ("charge", "spin"))
+    charge, spin = electrons(atoms)
     if not atoms.pbc.any():
         try:
             return Molecule(symbols, atoms.positions, charge, _multiplicity(spin))

@@ -16,6 +16,7 @@ from ase.data import atomic_masses, atomic_numbers
 from ase.io.lammpsdata import write_lammps_data
 
 from janus_md.errors import UserError
+from janus_md.io.electrons import electrons
 from janus_md.lammps.model_facts import ModelFacts, model_facts
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def write_input(
     them and ``style`` does not.
 
     Raises:
-        UserError: a model file is missing or damaged, or a model lacks an element of the structure.
+        UserError: a model file is missing or damaged, a model lacks an element of the structure, or a charge or spin
+            is not a number.
     """
     atoms = as_atoms(structure)
     models = [model_facts(path) for path in _several(model)]
@@ -176,8 +178,8 @@ def _check_elements(atoms: ase.Atoms, model: ModelFacts) -> None:
 def _electrons(atoms: ase.Atoms, model: ModelFacts, style: str) -> list[str]:
     used = {"charge": model.uses_charge, "spin": model.uses_spin}
     return [
-        f"{name} {float(atoms.info[name]):g}"
-        for name, wanted in used.items()
+        f"{name} {value:g}"
+        for (name, wanted), value in zip(used.items(), electrons(atoms), strict=True)
         if wanted and name in atoms.info and name not in style.split()
     ]
 

@@ -12,6 +12,7 @@ then F) [2·H, A].
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from typing import Any
 
@@ -23,10 +24,44 @@ WIDEST = 32
 """Channels of a head that a program's registers hold; wider ones are left to the products, which they suit."""
 
 
+LEAST = 16
+"""What the kernels pad L and the channels of a head to, at the least; above it, to powers of two."""
+
+
 def fits(q: Tensor, v: Tensor, angular: Tensor) -> bool:
-    """Whether the operator can take these shapes."""
+    """Whether the operator can take these shapes, through second derivatives."""
     heads = angular.shape[0] // 2
-    return HAS_TRITON and max(q.shape[2], v.shape[2]) <= WIDEST * heads
+    keys, values = q.shape[2] // heads, v.shape[2] // heads
+    return 1 <= q.shape[1] <= most_edges(keys, values, q.element_size(), shared_memory(q.device))
+
+
+def most_edges(keys: int, values: int, itemsize: int, limit: int) -> int:
+    """The largest L that the kernels take with ``limit`` bytes of shared memory; 0 if none.
+
+    ``keys`` and ``values`` are channels of a head, ``itemsize`` the bytes of a number. The second derivatives take
+    most, for what enters their matrix products. A test compares these counts with what Triton asks for.
+    """
+    if not HAS_TRITON or max(keys, values) > WIDEST:
+        return 0
+    keys, values = padded(keys), padded(values)
+    rows = LEAST * (2 * keys + values + 4 * LEAST)  # the last term for intermediate layouts
+    single, double = 2 * (keys + values) + 3 * LEAST, 4 * (keys + values) + LEAST
+    columns = single if itemsize == 4 else double
+    edges = (limit // itemsize - rows) // columns
+    return 1 << (edges.bit_length() - 1) if edges >= LEAST else 0
+
+
+def padded(size: int) -> int:
+    """The power of two that the kernels take a size for."""
+    return max(LEAST, 1 << (size - 1).bit_length())
+
+
+def shared_memory(device: torch.device) -> int:
+    """Bytes that a kernel may take on ``device``; Triton's interpreter, on a CPU, knows no bound."""
+    if device.type != "cuda":
+        return sys.maxsize
+    properties: Any = torch.cuda.get_device_properties(device)
+    return int(properties.shared_memory_per_block_optin)
 
 
 def line_attention(

@@ -21,7 +21,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-ROWS = tl.constexpr(16)
+from janus_md.ops.line_attention import LEAST
+from janus_md.ops.line_attention import padded as _padded
+
+ROWS = tl.constexpr(LEAST)
 """Edges p at a time: the least a matrix product of Triton takes."""
 
 
@@ -263,7 +266,3 @@ def _sizes(q: Tensor, v: Tensor, angular: Tensor) -> dict[str, int]:
         "H": heads, "A": polynomials, "D": keys, "C": values,
         "LP": _padded(q.shape[1]), "DP": _padded(keys), "CP": _padded(values),
     }  # fmt: skip
-
-
-def _padded(size: int) -> int:
-    return max(triton.next_power_of_2(size), ROWS.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,6 +165,28 @@ def test_file_and_checkpoint_agree(
     assert energies == pytest.approx([atoms.get_potential_energy()] * 2, rel=1e-10)
 
 
+@pytest.mark.parametrize("exported", [True, False])
+def test_a_pickled_calculator_reads_its_file_again(
+    exported: bool, model: MatRISMoE, double: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes and pools of them hand calculators over this way; a relative path keeps its meaning elsewhere."""
+    save_model(model, tmp_path / "checkpoint")
+    monkeypatch.chdir(double.parent if exported else tmp_path)
+    path, dtype = (double.name, None) if exported else ("checkpoint", torch.float64)
+    atoms = STRUCTURES["crystal"]()
+    atoms.calc = JanusCalculator(path, device="cpu", dtype=dtype, task="scan", skin=0.3)
+    energy = atoms.get_potential_energy()
+    handed_over = pickle.dumps(atoms.calc)
+    monkeypatch.chdir(tmp_path.parent)
+    again = pickle.loads(handed_over)
+    assert again.results["energy"] == energy
+    assert (again.neighbours.skin, again.task) == (0.3, atoms.calc.task)
+    again.reset()
+    atoms.calc = again
+    assert atoms.get_potential_energy() == pytest.approx(energy, rel=1e-12)
+    assert len(handed_over) < 50_000
+
+
 def test_task_charge_and_spin_matter(make: Callable[..., JanusCalculator]) -> None:
     atoms = STRUCTURES["crystal"]()
     atoms.calc = make()
@@ -176,6 +200,47 @@ def test_task_charge_and_spin_matter(make: Callable[..., JanusCalculator]) -> No
     assert atoms.get_potential_energy() == neutral
     atoms.calc = make(task="scan")
     assert atoms.get_potential_energy() == pytest.approx(neutral - 2.0 * len(atoms), abs=8.0)
+
+
+def test_a_charge_in_an_array_is_that_number(make: Callable[..., JanusCalculator]) -> None:
+    """Databases and extxyz hand some numbers over as arrays; the readers of data took them, the calculator did not."""
+    energies = []
+    for charge in (1, np.array([1.0])):
+        atoms = STRUCTURES["crystal"]()
+        atoms.info["charge"] = charge
+        atoms.calc = make()
+        energies.append(atoms.get_potential_energy())
+    assert energies[0] == energies[1]
+
+
+def test_charge_and_spin_that_a_model_does_not_use(tmp_path: Path) -> None:
+    save_model(MatRISMoE(preset("tiny", elements=["Si"])), tmp_path)
+    atoms = STRUCTURES["crystal"]()
+    atoms.calc = JanusCalculator(tmp_path, device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for spin in (0, 1):
+            atoms.info.update(charge=0, spin=spin)
+            neutral = atoms.get_potential_energy()
+    for name in ("charge", "spin"):
+        atoms.info = {name: 2}
+        with pytest.warns(UserWarning, match=f"does not use a {name}"):
+            assert atoms.get_potential_energy() == neutral
+
+
+def test_results_that_are_not_finite_name_the_closest_atom(
+    make: Callable[..., JanusCalculator],
+) -> None:
+    """Such energies went on into trajectories and averages."""
+    atoms = Atoms("Si3O", [[0, 0, 0], [0, 0, 2.3], [0, 0, 4.0], [9, 9, 9]])
+    atoms.info["charge"] = 1e300
+    atoms.calc = make()
+    with pytest.raises(UserError, match=r"not finite: atom 1 \(Si\) has .* neighbour 1.7 Å away"):
+        atoms.get_potential_energy()
+    assert not atoms.calc.results
+    alone = Atoms("Si", info={"charge": 1e300}, calculator=make())
+    with pytest.raises(UserError, match=r"atom 0 \(Si\) has no neighbour"):
+        alone.get_potential_energy()
 
 
 def test_magnetic_moments(make: Callable[..., JanusCalculator]) -> None:
@@ -212,20 +277,31 @@ def test_mistakes_are_named(double: Path, make: Callable[..., JanusCalculator]) 
     assert "no atoms" in raised(Atoms())
     assert "three periodic directions" in raised(molecule("H2O"), "get_stress")
     odd = bulk("Si")
-    odd.info["charge"] = "plus"
-    assert "charge" in raised(odd)
+    for wrong in ("plus", np.nan, np.inf, [1, 2], None):
+        odd.info["charge"] = wrong
+        assert "info['charge'] of Si2 is" in raised(odd)
     with pytest.raises(UserError, match="did you mean 'pbe'"):
         make(task="pbee")
     with pytest.raises(UserError, match="holds the tasks pbe, scan"):
         make(task=None)
     with pytest.raises(UserError, match="--precision single"):
         make(dtype="float32")
-    with pytest.raises(UserError, match="float31"):
-        make(dtype="float31")
+    for wrong in ("float31", torch.float16, 3):
+        with pytest.raises(UserError, match="is unknown"):
+            make(dtype=wrong)
+    with pytest.raises(UserError, match=r"no task '0' \(known: pbe, scan\)"):
+        make(task=0)
     with pytest.raises(UserError, match="negative"):
         make(skin=-1.0)
+    with pytest.raises(UserError, match="not finite"):
+        make(skin=np.nan)
     with pytest.raises(UserError, match="does not exist"):
         JanusCalculator(double.with_name("missing.janus.pt"))
+
+
+@pytest.mark.parametrize("dtype", ["float64", torch.float64, np.float64, np.dtype("float64")])
+def test_dtypes_of_torch_and_numpy(dtype: object, make: Callable[..., JanusCalculator]) -> None:
+    assert next(make(dtype=dtype).source.model.parameters()).dtype == torch.float64
 
 
 def test_an_error_leaves_the_calculator_usable(make: Callable[..., JanusCalculator]) -> None:

@@ -8,7 +8,7 @@ from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.idealgas import IdealGas
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixBondLengths, FixConstraint, Hookean
 
 from janus_md.calculators.dynamics import integrator, kinetic_temperature, start_velocities
 
@@ -60,6 +60,32 @@ def test_fixed_atoms_stay_and_take_no_share() -> None:
     before = atoms.positions[:2].copy()
     integrator(atoms, "nvt", 2.0, 300.0).run(20)
     assert (atoms.positions[:2] == before).all()
+
+
+@pytest.mark.parametrize(
+    ("constraint", "removed"),
+    [(FixBondLengths([[0, 1]]), 1), (Hookean(0, 1, k=1.0, rt=2.0), 0)],
+    ids=["bond", "spring"],
+)
+def test_what_holds_atoms_to_each_other_leaves_no_drift(
+    constraint: FixConstraint, removed: int
+) -> None:
+    """It counted as pinned to a place: the drift stayed, and took its share of the temperature."""
+    atoms = copper((2, 2, 2))
+    atoms.set_constraint(constraint)
+    start_velocities(atoms, 300.0, seed=0)
+    assert atoms.get_momenta().sum(axis=0) == pytest.approx(0.0, abs=1e-12)
+    degrees = 3 * 8 - 3 - removed
+    assert atoms.get_kinetic_energy() == pytest.approx(0.5 * degrees * units.kB * 300.0)
+    integrator(atoms, "nvt", 2.0, 300.0).run(10)
+    assert atoms.get_momenta().sum(axis=0) == pytest.approx(0.0, abs=1e-8)
+
+
+def test_a_spring_to_a_place_pins() -> None:
+    atoms = copper((2, 2, 2))
+    atoms.set_constraint(Hookean(0, (0.0, 0.0, 0.0), k=1.0, rt=0.5))
+    start_velocities(atoms, 300.0, seed=0)
+    assert atoms.get_kinetic_energy() == pytest.approx(0.5 * 3 * 8 * units.kB * 300.0)
 
 
 def test_nvt_of_a_small_cell_has_the_temperature() -> None:

@@ -71,8 +71,10 @@ def test_subset_of_elements_is_smaller_and_exact(model, tmp_path) -> None:
 
 def test_unknown_element_and_existing_file(model, tmp_path) -> None:
     path = tmp_path / "m.janus.pt"
-    with pytest.raises(UserError, match="does not know the element Fe"):
-        export_model(model, path, ["Fe"])
+    for elements in (["Fe"], ["Foo"], ["H", "h"]):
+        words = f"does not know the element {elements[-1]}"
+        with pytest.raises(UserError, match=words):
+            export_model(model, path, elements)
     path.write_text("mine")
     with pytest.raises(UserError, match="already exists"):
         export_model(model, path)
@@ -134,6 +136,24 @@ def test_damaged_files_are_named(model, tmp_path, content) -> None:
         load_exported(path)
     with pytest.raises(UserError, match=r"nowhere\.janus\.pt does not exist: check the name"):
         load_exported(tmp_path / "nowhere.janus.pt")
+
+
+def test_a_device_without_memory_is_no_damage_to_the_file(model, tmp_path, monkeypatch) -> None:
+    def no_memory(module, device):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    export_model(model, tmp_path / "m.janus.pt")
+    monkeypatch.setattr(torch.jit.RecursiveScriptModule, "to", no_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        load_exported(tmp_path / "m.janus.pt", "cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_model_on_a_gpu_is_exported_and_read_there(model, tmp_path) -> None:
+    export_model(model.to("cuda"), tmp_path / "m.janus.pt")
+    water = batch_of(model, molecule("H2O")).to("cuda")
+    found = predict(load_exported(tmp_path / "m.janus.pt", "cuda").module, water)
+    assert abs(float(found.energy[0] - predict(model, water).energy[0])) < 1e-4
 
 
 def test_any_torchscript_file_is_not_a_model(tmp_path) -> None:

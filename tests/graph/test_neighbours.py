@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import product
 
 import ase
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from janus_md.errors import UserError
-from janus_md.graph import batch_graphs, build_graph
+from janus_md.graph import batch_graphs, build_graph, neighbour_pairs
 from janus_md.graph.batch import ROW_COST, Layout, NarrowRows, keep_together, split_by_width
 from janus_md.graph.neighbours import SMALLEST_DISTANCE
 
@@ -54,6 +55,45 @@ def test_edges_agree_with_ase(atoms: ase.Atoms) -> None:
         assert (np.diff(mine) >= 0).all()
         assert (mine[: graph.num_line[atom]] < 3.0).all()
         assert (mine[graph.num_line[atom] :] >= 3.0).all()
+
+
+def all_pairs(atoms: ase.Atoms, cutoff: float) -> np.ndarray:
+    """Of every atom with every image up to four cells away: centre, neighbour, vector."""
+    found = []
+    for shift in product(*(range(-4, 5) if periodic else (0,) for periodic in atoms.pbc)):
+        vectors = atoms.positions[None] - atoms.positions[:, None] + shift @ atoms.cell.array
+        lengths = np.linalg.norm(vectors, axis=-1)
+        for i, j in np.argwhere((lengths < cutoff) & (lengths > 0)):
+            found.append([i, j, *vectors[i, j]])
+    return np.array(found).reshape(-1, 5)
+
+
+@pytest.mark.parametrize("far", [7.0, 300.0, 1e6])
+@pytest.mark.parametrize("pbc", list(np.ndindex(2, 2, 2))[:-1], ids=str)
+def test_atoms_far_away_change_no_other_edges(pbc: tuple[int, ...], far: float) -> None:
+    """A lost atom 1e6 Å away ended the process; the cell is oblique."""
+    rng = np.random.default_rng(4)
+    cell = np.array([[4.0, 0.4, -0.7], [1.1, 3.7, 0.2], [-0.6, 0.9, 4.3]])
+    positions = rng.uniform(0, 1, (9, 3)) @ cell
+    across = np.linalg.svd(np.where(np.array(pbc)[:, None], cell, 0.0))[2][sum(pbc) :]
+    for group, direction in enumerate([*across, -across[0], across[0] + across[-1]]):
+        positions[2 * group : 2 * group + 2] += (1 + group) * far * direction
+    atoms = ase.Atoms("Si9", positions, cell=cell, pbc=pbc)
+    pairs = neighbour_pairs(atoms.positions, cell, atoms.pbc, 5.0)
+    np.testing.assert_array_equal(
+        pairs[3], positions[pairs[1]] - positions[pairs[0]] + pairs[2] @ cell
+    )
+    found = np.column_stack([pairs[0], pairs[1], pairs[3]]).round(5) + 0.0
+    expected = all_pairs(atoms, 5.0).round(5) + 0.0
+    np.testing.assert_allclose(
+        found[np.lexsort(found.T)], expected[np.lexsort(expected.T)], atol=2e-5
+    )
+
+
+def test_huge_coordinates_are_refused() -> None:
+    atoms = ase.Atoms("H2", [[0, 0, 0], [1e200, 0, 0]])
+    with pytest.raises(UserError, match="beyond 1e\\+08 Å: check its units"):
+        build_graph(atoms, 6.0, 4.5)
 
 
 LAYOUTS = [split_by_width, keep_together, NarrowRows(4), NarrowRows(9)]
@@ -119,6 +159,16 @@ def test_cell_without_volume_is_refused(second: list[float]) -> None:
         build_graph(atoms, 6.0, 4.5)
 
 
+@pytest.mark.parametrize("row", [[3, 0, 0], [0, 0, 1e-9], [0, 0, 0], [7, -2, 1e4]])
+def test_a_cell_row_that_repeats_nothing_has_no_meaning(row: list[float]) -> None:
+    atoms = ase.Atoms("Si2", [[0, 0, 0], [1, 1, 2]], cell=[3, 3, 20], pbc=[1, 1, 0])
+    expected = build_graph(atoms, 5.0, 4.0)
+    atoms.cell[2] = row
+    found = build_graph(atoms, 5.0, 4.0)
+    np.testing.assert_array_equal(found.offsets, expected.offsets)
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
+
+
 def test_ten_thousand_atoms_in_two_seconds() -> None:
     """A bound on the algorithm, not a benchmark: a loop over atoms or angles in Python takes minutes."""
     atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True).repeat((11, 11, 11))[:10_000]
@@ -126,6 +176,16 @@ def test_ten_thousand_atoms_in_two_seconds() -> None:
     graph = build_graph(atoms, 6.0, 4.5)
     assert time.process_time() - start < 2.0
     assert graph.num_angles > 2_000_000
+
+
+def test_buckets_of_a_million_atoms_in_two_seconds() -> None:
+    """A bound on the algorithm: a pass over all atoms for each bucket takes a minute."""
+    rng = np.random.default_rng(0)
+    counts, numbers = rng.integers(30, 60, 1_000_000), rng.integers(1, 5, 1_000_000)
+    start = time.process_time()
+    buckets, _ = split_by_width(counts, numbers)
+    assert time.process_time() - start < 2.0
+    assert sum(map(len, buckets)) == len(counts)
 
 
 @given(counts=st.lists(st.integers(0, 90), min_size=1, max_size=60))

@@ -47,6 +47,13 @@ def test_a_molecules_charge_and_spin(labelled_model: Path, tmp_path: Path) -> No
     assert energy_of(tmp_path) == pytest.approx(expected, abs=1e-8)
 
 
+def test_a_charge_that_is_no_number(labelled_model: Path, tmp_path: Path) -> None:
+    atoms = ethanol()
+    atoms.info["charge"] = "plus"
+    with pytest.raises(UserError, match=r"info\['charge'\] of .* is 'plus'"):
+        write_input(atoms, tmp_path, labelled_model, ENERGY)
+
+
 def test_velocities_are_kept(tmp_path: Path) -> None:
     atoms = crystal()
     atoms.set_momenta(np.random.default_rng(1).normal(size=(len(atoms), 3)))

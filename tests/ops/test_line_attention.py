@@ -19,8 +19,10 @@ from janus_md.model.engine import Engine
 from janus_md.ops import fused_line_attention, plain_line_attention
 from janus_md.ops.line_attention import (
     HAS_TRITON,
+    fits,
     line_attention_gradients,
     line_attention_second_gradients,
+    most_edges,
 )
 from janus_training.staged import Sizes, StagedDerivatives
 
@@ -167,26 +169,70 @@ def test_a_model_trains_alike_with_the_kernels(
     assert len(calls) == model.config.num_line_blocks
 
 
+KB = 1024
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("keys", "values", "itemsize", "limit", "edges"),
+    [
+        (32, 32, 4, 227 * KB, 256),
+        (32, 32, 4, 163 * KB, 128),
+        (32, 32, 4, 99 * KB, 128),
+        (32, 32, 8, 227 * KB, 64),
+        (32, 32, 8, 99 * KB, 32),
+        (8, 16, 4, 99 * KB, 128),
+        (8, 16, 8, 163 * KB, 128),
+        (32, 32, 8, 20 * KB, 0),
+        (33, 32, 4, 227 * KB, 0),
+    ],
+)
+def test_the_largest_line_graph_that_the_kernels_hold(
+    keys: int, values: int, itemsize: int, limit: int, edges: int
+) -> None:
+    """Shared memory of an H100, an A100 and cards of consumers; beyond it a launch fails."""
+    assert most_edges(keys, values, itemsize, limit) == edges
+
+
+@needs_triton
+def test_larger_line_graphs_are_left_to_the_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(fits.__globals__, "shared_memory", lambda device: 99 * KB)
+    for dtype, edges in ((torch.float32, 128), (torch.float64, 32)):
+        for slots in (0, edges, edges + 1):
+            q, angular = torch.zeros(1, slots, 64, dtype=dtype), torch.zeros(4, 8, dtype=dtype)
+            assert fits(q, q, angular) == (slots == edges)
+
+
 COMPILE = """
 import sys
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from janus_md.ops import line_attention_triton as kernels
+from janus_md.ops.line_attention import most_edges
 
-constants = {"H": 4, "A": 8, "D": 8, "C": 16, "LP": 32, "DP": 16, "CP": 16, "AP": 16}
-for kernel in (kernels._forward, kernels._gradients, kernels._second_gradients):
-    names = kernel.arg_names
-    chosen = {name: value for name, value in constants.items() if name in names}
-    kinds = {name: "*fp32" if name.endswith("_ptr") else "i32" for name in names}
-    source = ASTSource(
-        kernel,
-        kinds | dict.fromkeys(chosen, "constexpr"),
-        constexprs={(names.index(name),): value for name, value in chosen.items()},
-        attrs={},
-    )
-    target = GPUTarget("cuda", int(sys.argv[1]), 32)
-    print(len(triton.compile(source, target=target).asm["cubin"]))
+ALL = (kernels._forward, kernels._gradients, kernels._second_gradients)
+for itemsize, keys, values, edges, tried in ((4, 8, 16, 32, ALL), (8, 32, 16, 16, ALL[2:])):
+    for kernel in tried:
+        names = kernel.arg_names
+        constants = {"H": 4, "A": 8, "D": keys, "C": values, "LP": edges, "AP": 16}
+        constants |= {"DP": max(keys, 16), "CP": values}
+        chosen = {name: value for name, value in constants.items() if name in names}
+        kinds = {name: f"*fp{8 * itemsize}" if name.endswith("_ptr") else "i32" for name in names}
+        source = ASTSource(
+            kernel,
+            kinds | dict.fromkeys(chosen, "constexpr"),
+            constexprs={(names.index(name),): value for name, value in chosen.items()},
+            attrs={},
+        )
+        target = GPUTarget("cuda", int(sys.argv[1]), 32)
+        options = {"num_warps": 4 if kernel is kernels._forward else 8}
+        compiled = triton.compile(source, target=target, options=options)
+        assert len(compiled.asm["cubin"]) > 1000
+        shared = compiled.metadata.shared
+        # With a byte less than it asks for, no kernel may be taken for one that fits.
+        assert most_edges(keys, values, itemsize, shared - 1) < edges, shared
+        print(kernel.__name__, itemsize, keys, values, edges, shared)
 """
 
 
@@ -194,7 +240,10 @@ for kernel in (kernels._forward, kernels._gradients, kernels._second_gradients):
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", [80, 90])
 def test_kernels_compile_for_a_gpu(architecture: int) -> None:
-    """To machine code, by the compiler that Triton brings, for which no GPU has to be there."""
+    """To machine code, by the compiler that Triton brings, for which no GPU has to be there.
+
+    None takes more shared memory than is counted for it.
+    """
     done = subprocess.run(
         [sys.executable, "-c", COMPILE, str(architecture)],
         env=os.environ | {"TRITON_INTERPRET": "0"},
@@ -202,4 +251,4 @@ def test_kernels_compile_for_a_gpu(architecture: int) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert all(int(size) > 1000 for size in done.stdout.split()) and len(done.stdout.split()) == 3
+    assert len(done.stdout.splitlines()) == 4

@@ -16,6 +16,7 @@ from janus_md.io import (
     LabelKeys,
     atoms_from_pymatgen,
     check,
+    frame_from_atoms,
     pymatgen_from_atoms,
     read_frames,
     read_isolated_atoms,
@@ -216,10 +217,16 @@ def test_missing_damaged_and_unknown_files(tmp_path: Path, crystals: list[Frame]
 
 def test_damaged_deepmd_folders(tmp_path: Path, crystals: list[Frame]) -> None:
     write_frames(tmp_path / "s", crystals)
+    map_file = tmp_path / "s" / "type_map.raw"
+    labels = map_file.read_text()
+    map_file.write_text(labels.replace("\n", "_1\n", 1))
+    with pytest.raises(UserError, match=r"type_map.raw names type 0 '.*_1', which is no element"):
+        read_frames(tmp_path / "s")
+    map_file.write_text(labels)
     np.save(tmp_path / "s" / "set.000" / "energy.npy", np.zeros(2))
     with pytest.raises(UserError, match=r"energy.npy holds 2 frames where coord.npy holds 3"):
         read_frames(tmp_path / "s")
-    (tmp_path / "s" / "type_map.raw").unlink()
+    map_file.unlink()
     with pytest.raises(UserError, match=r"type_map.raw is missing"):
         read_frames(tmp_path / "s")
 
@@ -269,6 +276,24 @@ def test_charge_and_spin_through_pymatgen(pbc: bool) -> None:
     charged = core.Structure(core.Lattice.cubic(4.1), ["Al"], [[0, 0, 0]], charge=2)
     assert atoms_from_pymatgen(charged).info == {"charge": 2.0}
     assert atoms_from_pymatgen(pymatgen_from_atoms(bulk("Al"))).info == {}
+
+
+def test_what_does_not_pass_between_ase_and_pymatgen_is_named() -> None:
+    core = pytest.importorskip("pymatgen.core")
+    dummy = core.Structure(core.Lattice.cubic(4), [core.DummySpecies("Xa")], [[0, 0, 0]])
+    with pytest.raises(UserError, match="has sites of Xa, no element"):
+        atoms_from_pymatgen(dummy)
+    with pytest.raises(
+        UserError, match=r"info\['charge'\] of H2O is 'minus': give a finite number"
+    ):
+        pymatgen_from_atoms(Atoms("H2O", info={"charge": "minus"}))
+
+
+@pytest.mark.parametrize("value", ["minus", float("nan"), [1.0, 2.0]])
+@pytest.mark.parametrize("name", ["charge", "spin"])
+def test_charge_and_spin_must_be_finite_numbers(name: str, value: object) -> None:
+    with pytest.raises(UserError, match=rf"info\['{name}'\] of a.xyz, frame 3 is"):
+        frame_from_atoms(Atoms("H", info={name: value}), source="a.xyz", index=3)
 
 
 @pytest.mark.parametrize("spin", [2.0, 1.5])
