@@ -89,6 +89,11 @@ def test_a_unit_needs_its_ranks(recipe: Path, tmp_path: Path) -> None:
         train(load_config(recipe, ["parallel.unit=4"]), tmp_path / "run")
 
 
+def test_so_many_units_need_their_ranks(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="replicate is 8 but there is one process"):
+        train(load_config(recipe, ["parallel.replicate=8"]), tmp_path / "run")
+
+
 def test_two_kills_leave_no_trace(recipe: Path, torchrun: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     settings = ["train.checkpoint_minutes=0"]

@@ -92,6 +92,11 @@ def make_mesh(unit: int, replicate: int | str = "auto") -> Mesh:
                 f"parallel.unit is {unit} but there is one process; "
                 f"start it with torchrun --nproc-per-node {unit}, or set parallel.unit=1"
             )
+        if replicate not in ("auto", 1):
+            raise UserError(
+                f"parallel.replicate is {replicate} but there is one process; "
+                f"start it with torchrun --nproc-per-node {replicate}, or set parallel.replicate=auto"
+            )
         return Mesh()
     size, rank = dist.get_world_size(), dist.get_rank()
     if size % unit:
