@@ -1,12 +1,30 @@
-"""What the report reads from the routers."""
+"""What the report says of a run: its errors, whose they are, and what it reads from the routers."""
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.data import chemical_symbols
 
+from janus_md.io import Frame
+from janus_training.evaluate import Result
+from janus_training.report import figures
 from janus_training.report.sharing import Sharing, group_agreement, group_of
 
 ELEMENTS = ["Li", "Na", "K", "O", "S", "Se", "F", "Cl", "Br", "Fe"]
+
+
+def test_a_parity_plot_of_many_atoms_shows_all_components() -> None:
+    """Of a force and of a stress; each component has a range of its own here."""
+    forces, stress = np.tile(np.arange(3.0), (16, 1)), np.arange(9.0).reshape(3, 3)
+    frame = Frame(Atoms("H16"), 0.0, forces, stress, task="a")
+    result = Result(frame, 0.0, forces, stress)
+    figure = figures.parity("a", [result] * (2 * figures.MOST_POINTS // 9 + 1))
+    assert figure is not None
+    for name, components in (("forces", 3), ("stress", 9)):
+        (axis,) = (axis for axis in figure.axes if axis.get_title() == name)
+        drawn = np.asarray(axis.lines[0].get_xdata())
+        assert len(drawn) == figures.MOST_POINTS
+        assert (np.bincount(drawn.astype(int)) > 0.8 * len(drawn) / components).all()
 
 
 def of_blocks(rows: list[list[str]], elements: list[str]) -> Sharing:
