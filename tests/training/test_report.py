@@ -1,13 +1,18 @@
 """What the report says of a run: its errors, whose they are, and what it reads from the routers."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.data import chemical_symbols
 
 from janus_md.io import Frame
+from janus_md.model import MatRISMoE, preset
 from janus_training.evaluate import Result
-from janus_training.report import figures
+from janus_training.report import figures, write_report
 from janus_training.report.sharing import Sharing, group_agreement, group_of
 
 ELEMENTS = ["Li", "Na", "K", "O", "S", "Se", "F", "Cl", "Br", "Fe"]
@@ -25,6 +30,38 @@ def test_a_parity_plot_of_many_atoms_shows_all_components() -> None:
         drawn = np.asarray(axis.lines[0].get_xdata())
         assert len(drawn) == figures.MOST_POINTS
         assert (np.bincount(drawn.astype(int)) > 0.8 * len(drawn) / components).all()
+
+
+def run_folder(folder: Path, rows: list[dict[str, Any]], last: int, best: int) -> Path:
+    """What a report reads of a run that has ended: metrics, configuration and which checkpoint is which."""
+    (folder / "config.yaml").write_text("train: {}\n")
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for link, step in (("last", last), ("best", best)):
+        checkpoint = folder / "checkpoints" / f"step-{step:08d}"
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        (checkpoint / "training.json").write_text(json.dumps({"step": step}))
+        (folder / "checkpoints" / link).symlink_to(checkpoint.name, target_is_directory=True)
+    return folder
+
+
+def valid_row(step: int, energy: float) -> dict[str, Any]:
+    return {"kind": "valid", "step": step, "task": "a", "energy": energy, "forces": None}
+
+
+@pytest.fixture
+def model() -> MatRISMoE:
+    return MatRISMoE(preset("tiny", elements=["H"], tasks=["a"]))
+
+
+def test_the_table_has_the_labels_there_are(model: MatRISMoE, tmp_path: Path) -> None:
+    """Magnetic moments, too."""
+    run = run_folder(tmp_path, [valid_row(4, 0.1)], last=4, best=4)
+    atoms = Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]])
+    frame = Frame(atoms, 1.0, np.zeros((2, 3)), None, np.array([-2.0, 1.0]), task="a")
+    result = Result(frame, 1.0, np.zeros((2, 3)), None, np.array([2.0, 1.5]))
+    page = write_report(run, model, [result]).read_text()
+    assert "<td>250.00</td><td>353.55</td>" in page
+    assert "magnetic moment MAE" in page and "stress MAE" not in page
 
 
 def of_blocks(rows: list[list[str]], elements: list[str]) -> Sharing:

@@ -7,10 +7,10 @@ import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from janus_md.model import MatRISMoE
-from janus_training.evaluate import Errors, Result, by_task, errors_of
+from janus_training.evaluate import Result, by_task, errors_of
 from janus_training.metrics import read_metrics
 from janus_training.report.sharing import Sharing, expert_sharing, group_agreement
 
@@ -27,6 +27,7 @@ HEADINGS = {
     "energy_mae": "energy MAE<br>meV/atom", "energy_rmse": "energy RMSE<br>meV/atom",
     "force_mae": "force MAE<br>meV/Å", "force_rmse": "force RMSE<br>meV/Å",
     "stress_mae": "stress MAE<br>meV/Å³", "stress_rmse": "stress RMSE<br>meV/Å³",
+    "magmom_mae": "magnetic moment MAE<br>mμ<sub>B</sub>", "magmom_rmse": "magnetic moment RMSE<br>mμ<sub>B</sub>",
 }  # fmt: skip
 
 
@@ -40,7 +41,7 @@ def write_report(run: Path, model: MatRISMoE, results: Sequence[Result]) -> Path
     rows = read_metrics(run)
     parts = [f"<h1>{html.escape(run.name)}</h1>", _facts(model, rows[-1]["step"] if rows else 0)]
     if results:
-        parts += ["<h2>Errors on the validation frames</h2>", _table(results)]
+        parts += ["<h2>Errors on the validation frames</h2>", _table(_errors(results))]
     else:
         parts.append("<p>The run had no validation frames, so there are no errors to show.</p>")
     if any(row["kind"] == "train" for row in rows):
@@ -86,15 +87,19 @@ def _groups(sharing: Sharing) -> str:
     )
 
 
-def _table(results: Sequence[Result]) -> str:
-    rows = [errors_of("valid", task, members) for task, members in by_task(results).items()]
-    head = "".join(f"<th>{heading}</th>" for heading in HEADINGS.values())
-    body = "".join(f"<tr>{''.join(_cell(row, name) for name in HEADINGS)}</tr>" for row in rows)
+def _errors(results: Sequence[Result]) -> list[dict[str, Any]]:
+    return [dict(errors_of("valid", task, found)) for task, found in by_task(results).items()]
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    """A row a task, without what none of them has a label for."""
+    names = [name for name in HEADINGS if any(row.get(name) is not None for row in rows)]
+    head = "".join(f"<th>{HEADINGS[name]}</th>" for name in names)
+    body = "".join(f"<tr>{''.join(_cell(row.get(name)) for name in names)}</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _cell(row: Errors, name: str) -> str:
-    value = dict(row)[name]
+def _cell(value: Any) -> str:
     text = "–" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
     return f"<td>{html.escape(text)}</td>"
 
