@@ -64,6 +64,19 @@ def test_the_table_has_the_labels_there_are(model: MatRISMoE, tmp_path: Path) ->
     assert "magnetic moment MAE" in page and "stress MAE" not in page
 
 
+@pytest.mark.parametrize("best", [4, 8])
+def test_the_page_says_whose_errors_it_shows(model: MatRISMoE, tmp_path: Path, best: int) -> None:
+    """A run that was better before: eval and export take those weights, so their errors are there, too."""
+    rows = [valid_row(4, 0.13), valid_row(8, 0.486)]
+    run = run_folder(tmp_path, rows, last=8, best=best)
+    result = Result(Frame(Atoms("H"), -0.486, task="a"), 0.0, np.zeros((1, 3)), None)
+    page = write_report(run, model, [result]).read_text()
+    assert "of the averaged weights of step 8, <code>checkpoints/last</code>" in page
+    assert page.count("<td>486.00</td>") == 2
+    assert ("those of step 4, <code>checkpoints/best</code>" in page) == (best == 4)
+    assert page.count("<td>130.00</td>") == (best == 4)
+
+
 def of_blocks(rows: list[list[str]], elements: list[str]) -> Sharing:
     """Elements of a row share everything with each other and nothing with the rest."""
     family = np.array([next(i for i, row in enumerate(rows) if name in row) for name in elements])

@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import html
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from janus_md.model import MatRISMoE
+from janus_training.checkpoint import STATE
 from janus_training.evaluate import Result, by_task, errors_of
 from janus_training.metrics import read_metrics
 from janus_training.report.sharing import Sharing, expert_sharing, group_agreement
+from janus_training.score import COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,16 +35,21 @@ HEADINGS = {
 
 
 def write_report(run: Path, model: MatRISMoE, results: Sequence[Result]) -> Path:
-    """``RUN/report.html`` from the run's metrics and the predictions for its validation frames.
+    """``RUN/report.html`` from the run's metrics and the predictions of its last checkpoint for its validation frames.
 
-    Without validation frames the errors are left out and the page says so.
+    Where its best checkpoint is another one, the page has the errors of that one, too. Without validation frames the
+    errors are left out and the page says so.
     """
     from janus_training.report import figures
 
     rows = read_metrics(run)
     parts = [f"<h1>{html.escape(run.name)}</h1>", _facts(model, rows[-1]["step"] if rows else 0)]
     if results:
-        parts += ["<h2>Errors on the validation frames</h2>", _table(_errors(results))]
+        parts += [
+            "<h2>Errors on the validation frames</h2>",
+            _table(_errors(results)),
+            _whose(run, rows),
+        ]
     else:
         parts.append("<p>The run had no validation frames, so there are no errors to show.</p>")
     if any(row["kind"] == "train" for row in rows):
@@ -75,6 +83,32 @@ def _facts(model: MatRISMoE, step: int) -> str:
         f"{len(config.elements)} elements, tasks {html.escape(', '.join(config.tasks))}; "
         f"{step:,} steps.</p>"
     )
+
+
+def _whose(run: Path, rows: Sequence[dict[str, Any]]) -> str:
+    """Which weights the page is about; errors of those that eval and export take, where these are others."""
+    last, best = (
+        json.loads((run / "checkpoints" / link / STATE).read_text())["step"]
+        for link in ("last", "best")
+    )
+    whose = f"Errors and plots on this page are of the averaged weights of step {last:,}, <code>checkpoints/last</code>"
+    if best == last:
+        return f"<p>{whose} and <code>checkpoints/best</code> in one.</p>"
+    errors = [
+        {"task": row["task"]}
+        | {column: _thousandfold(row.get(name)) for name, column in COLUMNS.items()}
+        for row in rows
+        if row["kind"] == "valid" and row["step"] == best
+    ]
+    return (
+        f"<p>{whose}. <code>eval</code> and <code>export</code> take those of step {best:,}, "
+        "<code>checkpoints/best</code>, whose errors on the same frames have the least weighed sum:</p>"
+        f"{_table(errors)}"
+    )
+
+
+def _thousandfold(value: float | None) -> float | None:
+    return None if value is None else 1000.0 * value
 
 
 def _groups(sharing: Sharing) -> str:
