@@ -3,9 +3,15 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+import torch
+import torch.distributed as dist
 from parallel_support.launchers import (
     TIME_LIMIT,
     TRAIN,
@@ -23,6 +29,7 @@ from parallel_support.mortal import assert_same_run, killed_now_and_then, wait_f
 from janus_md.errors import UserError
 from janus_training.launcher import Start, launcher
 from janus_training.loop import train
+from janus_training.parallel import launch
 from janus_training.parallel.launch import first_host
 from janus_training.recipe import load_config
 
@@ -119,6 +126,91 @@ def test_a_job_put_back_into_slurms_queue_resumes(
     assert [code for code, _ in again] == [0, 0], again
     assert "going on from the checkpoint of step" in again[0][1]
     assert_same_run(run, torchrun)
+
+
+class Gpu:
+    """What torch tells of a GPU, as far as ranks are told apart by it."""
+
+    def __init__(self, uuid: str) -> None:
+        self.uuid = uuid
+
+
+@pytest.mark.parametrize("gpus", [["a", "a"], ["a", "b"]], ids=["one for both", "one each"])
+def test_ranks_do_not_share_a_gpu(monkeypatch: pytest.MonkeyPatch, gpus: list[str]) -> None:
+    """Both see one GPU: the same one, or, where the launcher has dealt them out, another one each."""
+    store, known = dist.HashStore(), iter(gpus)
+    places = [launch.Place(rank, 2, rank, store, keeps=False) for rank in (0, 1)]
+    monkeypatch.setattr(launch, "_meet", places.pop)
+    monkeypatch.setattr(launch, "choose_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Gpu(next(known)))
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
+
+    def join(_: int) -> torch.device | UserError:
+        try:
+            with launch.joined("cuda") as device:
+                return device
+        except UserError as error:
+            return error
+
+    with ThreadPoolExecutor(2) as ranks:
+        found = list(ranks.map(join, range(2)))
+    if gpus == ["a", "b"]:
+        assert found == [torch.device("cuda", 0)] * 2
+    else:
+        assert all("the 2 ranks of a node find 1 GPUs" in str(error) for error in found)
+        assert sorted(error.repeated for error in found) == [False, True]
+
+
+LOST = [
+    RuntimeError(
+        "[gloo/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 4000ms for recv"
+    ),
+    dist.DistNetworkError("Connection reset by peer"),
+    dist.DistStoreError("wait timeout after 4000ms, keys: /0//cpu//0/1"),
+    dist.DistBackendError(
+        "ncclRemoteError: A call failed possibly due to a network error or a remote process exiting"
+        " prematurely. NCCL error: remote process exited or there was a network error"
+    ),
+]
+OTHERS = [
+    RuntimeError(
+        "[gloo/transport/tcp/device.cc:84] ifa != nullptr. Unable to find address for: eth99"
+    ),
+    dist.DistBackendError("NCCL error: Duplicate GPU detected : rank 0 and rank 1 both on 1b000"),
+]
+
+
+@pytest.mark.parametrize("fault", [*LOST, *OTHERS], ids=lambda fault: str(fault)[:30])
+def test_only_a_rank_that_is_gone_is_called_so(
+    monkeypatch: pytest.MonkeyPatch, fault: RuntimeError
+) -> None:
+    """Other faults of an exchange keep their words."""
+    place = launch.Place(0, 2, 0, dist.HashStore(), keeps=False)
+    monkeypatch.setattr(launch, "_meet", lambda: place)
+    monkeypatch.setattr(dist, "init_process_group", Mock(side_effect=fault))
+    with pytest.raises(RuntimeError if fault in OTHERS else UserError) as end, launch.joined("cpu"):
+        pass
+    assert end.value is fault or "another rank has ended" in str(end.value)
+
+
+def test_a_lone_process_computes_on_the_gpu_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels are launched on the present GPU, wherever their tensors are."""
+    present = [0]
+
+    @contextmanager
+    def on(device: torch.device) -> Iterator[None]:
+        present.append(device.index)
+        yield
+        present.pop()
+
+    monkeypatch.setattr(launch, "_meet", lambda: None)
+    monkeypatch.setattr(launch, "choose_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device", on)
+    with launch.joined("cuda:1") as device:
+        assert device == torch.device("cuda", 1) and present[-1] == 1
+    assert present == [0]
 
 
 @pytest.mark.slow
