@@ -9,7 +9,9 @@ One process is a mesh of one rank: the same code, and nothing is sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import socket
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +74,17 @@ class Mesh:
         values = [None] * self.world.size
         dist.all_gather_object(values, value, group=self.world.handle)
         return values
+
+    def turns(self) -> Iterator[bool]:
+        """As many turns as the fullest node has ranks, all nodes at once; which of them is this rank's.
+
+        The next one begins once all ranks are done with it.
+        """
+        nodes = self.everyone(socket.gethostname())
+        own = nodes[: self.world.place].count(nodes[self.world.place])
+        for turn in range(max(Counter(nodes).values())):
+            yield turn == own
+            self.barrier()
 
     @property
     def device(self) -> torch.device:
