@@ -99,7 +99,7 @@ def _facts(found: Plan) -> dict[str, object]:
         "machine": found.machine.model_dump(),
         "ranks": found.ranks,
         "structures": found.structures,
-        "chosen": None if best is None else best.layout.settings,
+        "chosen": None if best is None else best.settings,
         "layouts": [row.facts for row in found.rows],
     }
 
@@ -132,7 +132,7 @@ def _show(found: Plan) -> None:
             f"nothing fits {found.machine.memory:g} GB: take larger units, smaller batches, or a smaller model"
         )
     else:
-        settings = " ".join(f"{k}={json.dumps(v)}" for k, v in best.layout.settings.items())
+        settings = " ".join(f"{k}={json.dumps(v)}" for k, v in best.settings.items())
         console.print(f"the fastest that fits: --set {settings}", soft_wrap=True)
 
 

@@ -1,10 +1,12 @@
 """What `janus-md plan` predicts against what a run takes."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from parallel_support.gradients import DENSE, new_model, shares_of, store_of
 from parallel_support.plan import BATCH, Case, config_of, predicted, sent
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,6 +23,7 @@ from janus_training.planner.layout import Layout, layouts
 from janus_training.planner.machine import Machine, load_machine, write_machine
 from janus_training.planner.scaling import moved
 from janus_training.planner.time import crowding, time_of
+from janus_training.recipe import load_config
 from janus_training.step import take_step
 
 TWO = {"blocks": 2}
@@ -123,6 +126,36 @@ def test_layouts_divide_the_ranks() -> None:
     assert {layout.unit for layout in found} == {1, 2, 4}
     assert len(found) == len(set(found)) == 2 + 2 * 9
     assert not any(layout.shard_experts for layout in layouts(4, 8, routed=False))
+
+
+RECIPES = {
+    "as it comes": {},
+    "compiled": {"train": {"compile": True}},
+    "little memory": {"train": {"memory": 0}},
+    "four units": {"parallel": {"replicate": 4}},
+    "gathered again": {"parallel": {"unit": 2, "regather": True}},
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_is_set_is_what_was_rehearsed(name: str, tmp_path: Path) -> None:
+    """On top of whatever the recipe says, and training accepts it."""
+    recipe = tmp_path / "recipe.yaml"
+    parts = RECIPES[name]
+    train = {"steps": 1} | parts.get("train", {})
+    content = {"data": {"sets": [{"path": "unused"}]}} | parts | {"train": train}
+    recipe.write_text(yaml.safe_dump(content))
+    config = load_config(recipe)
+    for layout in layouts(4, 8, routed=True):
+        settings = [f"{key}={json.dumps(value)}" for key, value in layout.settings(config).items()]
+        found, rehearsed = load_config(recipe, settings), layout.applied(config)
+        assert found.train == rehearsed.train
+        assert found.parallel.replicate in ("auto", layout.ranks // layout.unit)
+        alone = {"shard_parameters", "shard_experts"} if layout.unit == 1 else set()
+        without = alone | {"replicate"}  # nothing is divided over one rank
+        assert found.parallel.model_dump(exclude=without) == rehearsed.parallel.model_dump(
+            exclude=without
+        )
 
 
 def test_more_ranks_than_cores_take_turns() -> None:

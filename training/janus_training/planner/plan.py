@@ -21,9 +21,13 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Row:
-    """One layout: what a step takes of the busiest rank, or of all ranks where all were rehearsed."""
+    """One layout: what a step takes of the busiest rank, or of all ranks where all were rehearsed.
+
+    ``settings``: what to ``--set`` for it on top of the recipe.
+    """
 
     layout: Layout
+    settings: dict[str, bool | int | str]
     rehearsals: Sequence[Rehearsal]
     memory: Memory
     time: Time
@@ -35,7 +39,7 @@ class Row:
         """For JSON; tables by phase, bytes by "phase/kind" of the ranks rehearsed, times in seconds."""
         return {
             "layout": asdict(self.layout),
-            "set": self.layout.settings,
+            "set": self.settings,
             "ranks_rehearsed": len(self.rehearsals),
             "memory": vars(self.memory) | {"total": self.memory.total},
             "bytes": over_ranks(r.traffic for r in self.rehearsals),
@@ -118,7 +122,7 @@ def row(work: Workload, layout: Layout, machine: Machine, every_rank: bool = Fal
     memory = max((r.memory for r in rehearsals), key=lambda m: m.total).of_batch(work.largest)
     fits = memory.total <= (machine.memory - machine.runtime) * GB
     share = share_of_peak(machine, rehearsals, time)
-    return Row(layout, rehearsals, memory, time, fits, share)
+    return Row(layout, layout.settings(work.config), rehearsals, memory, time, fits, share)
 
 
 def share_of_peak(machine: Machine, rehearsals: Sequence[Rehearsal], time: Time) -> float:
