@@ -1,6 +1,7 @@
 """What `janus-md plan` predicts against what a run takes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from janus_training.parallel.mesh import Mesh
 from janus_training.parallel.processes import on_ranks
 from janus_training.planner.flops import products
 from janus_training.planner.layout import Layout, layouts
-from janus_training.planner.machine import Machine, load_machine, write_machine
+from janus_training.planner.machine import Link, Machine, load_machine, write_machine
 from janus_training.planner.scaling import moved
 from janus_training.planner.time import crowding, time_of
+from janus_training.planner.traffic import Traffic
 from janus_training.recipe import load_config
 from janus_training.step import take_step
 
@@ -164,6 +166,27 @@ def test_more_ranks_than_cores_take_turns() -> None:
         cores=2, crowding=1.2, inside={"bandwidth": 1.0, "latency": 100.0},
     )  # fmt: skip
     assert [crowding(machine, ranks) for ranks in (1, 2, 4)] == pytest.approx([1.0, 1.2, 2.4])
+
+
+def test_a_unit_on_two_nodes_sends_over_what_connects_them() -> None:
+    """Units of four divide a node of eight devices, those of three do not; six ranks are on one node anyway."""
+    fast, slow = Link(bandwidth=100.0, latency=1.0), Link(bandwidth=1.0, latency=100.0)
+    machine = Machine(
+        nodes=3, devices=8, memory=64.0, peak=10.0, achieved=0.5, traffic=1000.0, overhead=1.0,
+        inside=fast, between=slow,
+    )  # fmt: skip
+    small: Case = (Layout(6, 3, True, True, False, False), False, {}, TWO)
+    three = predicted(small, 0)
+    of_unit = {kind: found for kind, found in three.traffic.sums.items() if kind.group == "unit"}
+    three = replace(three, traffic=Traffic(of_unit))
+
+    def waiting(ranks: int, unit: int) -> float:
+        layout = replace(small[0], ranks=ranks, unit=unit)
+        return sum(time_of(machine, layout, [three], overlap=False).waiting.values())
+
+    assert waiting(24, 3) > 50 * waiting(6, 3)
+    assert waiting(24, 4) == pytest.approx(waiting(8, 4))
+    assert waiting(24, 12) > 50 * waiting(24, 8)
 
 
 def test_gradients_of_more_ranks_are_those_of_a_rehearsal_there() -> None:
