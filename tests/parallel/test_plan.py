@@ -9,11 +9,14 @@ import pytest
 import torch
 import yaml
 from parallel_support.gradients import DENSE, new_model, shares_of, store_of
+from parallel_support.launchers import write_recipe
 from parallel_support.plan import BATCH, Case, config_of, predicted, sent
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from training_support import metals
 
 from janus_md.errors import UserError
+from janus_md.io import write_frames
 from janus_md.ops.expert_products import expert_contract, expert_expand, expert_outer
 from janus_training.optimizer import build_optimizer
 from janus_training.parallel.janus import Janus
@@ -25,6 +28,7 @@ from janus_training.planner.machine import Link, Machine, load_machine, write_ma
 from janus_training.planner.scaling import moved
 from janus_training.planner.time import crowding, time_of
 from janus_training.planner.traffic import Traffic
+from janus_training.planner.workload import read_data, workload
 from janus_training.recipe import load_config
 from janus_training.step import take_step
 
@@ -166,6 +170,23 @@ def test_more_ranks_than_cores_take_turns() -> None:
         cores=2, crowding=1.2, inside={"bandwidth": 1.0, "latency": 100.0},
     )  # fmt: skip
     assert [crowding(machine, ranks) for ranks in (1, 2, 4)] == pytest.approx([1.0, 1.2, 2.4])
+
+
+@pytest.mark.parametrize("batch", [{"structures": 4}, {"structures": 4, "edges": 230}])
+def test_each_rank_has_a_batch_also_where_frames_are_few(
+    batch: dict[str, int], tmp_path: Path
+) -> None:
+    """A unit of eight takes its 32 structures from 22, so that layouts are compared at the same work."""
+    recipe = write_recipe(tmp_path, batch=batch)
+    write_frames(tmp_path / "data" / "22.extxyz", metals(22))
+    settings = ["data.sets.0.path=22.extxyz", "data.valid_fraction=0"]
+    config, data = read_data(load_config(recipe, settings))
+    for unit in (1, 2, 4, 8):
+        work = workload(config, data, unit)
+        assert set(work.batch) <= set(range(22))
+        _, edges, _ = data.train.costs[work.batch].sum(axis=0)
+        full = len(work.batch) / (4 * unit), edges / (batch.get("edges", 1e9) * unit)
+        assert 0.75 < max(full) <= 1.0, (unit, full)
 
 
 def test_a_unit_on_two_nodes_sends_over_what_connects_them() -> None:

@@ -81,7 +81,7 @@ class Shares:
             targets_of([store.frames[index] for index in own]),
         ]
         layout = split_by_width if parts else store.layout  # narrow rows know no ghosts
-        of_frames = {chosen[graph]: owner for graph, owner in owners.items()}
+        of_frames = [(chosen[graph], owner) for graph, owner in owners.items()]
         tokens = count_tokens(
             [
                 self._atoms(of_frames, [chosen[i] for i in plan.whole[team * unit + place]], place)
@@ -95,11 +95,11 @@ class Shares:
         return Share(batch, halo, tokens, plan.imbalance)
 
     def _atoms(
-        self, owners: dict[int, Integers], whole: Sequence[int], place: int
+        self, owners: Sequence[tuple[int, Integers]], whole: Sequence[int], place: int
     ) -> tuple[Integers, Integers]:
         """Neighbour counts and atomic numbers of a rank's atoms: of its parts of divided frames, then of ``whole``."""
         held = []
-        for index, owner in owners.items():
+        for index, owner in owners:
             counts, numbers = self._store.atoms([index])
             held.append((counts[owner == place], numbers[owner == place]))
         held.append(self._store.atoms(whole))
