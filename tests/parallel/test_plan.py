@@ -4,7 +4,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -17,18 +19,21 @@ from training_support import metals
 
 from janus_md.errors import UserError
 from janus_md.io import write_frames
+from janus_md.model import MatRISMoE
 from janus_md.ops.expert_products import expert_contract, expert_expand, expert_outer
+from janus_training.model_section import resolve_model
 from janus_training.optimizer import build_optimizer
 from janus_training.parallel.janus import Janus
 from janus_training.parallel.mesh import Mesh
 from janus_training.parallel.processes import on_ranks
+from janus_training.parallel.share import Shares
 from janus_training.planner.flops import products
-from janus_training.planner.layout import Layout, layouts
+from janus_training.planner.layout import Layout, imagined_mesh, layouts
 from janus_training.planner.machine import Link, Machine, load_machine, write_machine
 from janus_training.planner.scaling import moved
 from janus_training.planner.time import crowding, time_of
 from janus_training.planner.traffic import Traffic
-from janus_training.planner.workload import read_data, workload
+from janus_training.planner.workload import busiest, read_data, workload
 from janus_training.recipe import load_config
 from janus_training.step import take_step
 
@@ -187,6 +192,28 @@ def test_each_rank_has_a_batch_also_where_frames_are_few(
         _, edges, _ = data.train.costs[work.batch].sum(axis=0)
         full = len(work.batch) / (4 * unit), edges / (batch.get("edges", 1e9) * unit)
         assert 0.75 < max(full) <= 1.0, (unit, full)
+
+
+@pytest.mark.parametrize("layout", [Layout(4, 1, *[False] * 4), Layout(4, 2, *[True] * 4)])
+def test_the_busiest_rank_is_found_without_making_all_shares(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a plan for thousands of ranks would make and pad as many batches before it begins."""
+    small, *others = metals(6)
+    atoms = small.atoms * (2, 2, 1)
+    large = replace(small, atoms=atoms, forces=np.tile(small.forces, (4, 1)))
+    write_frames(tmp_path / "data" / "uneven.extxyz", [*others, large])
+    recipe = write_recipe(tmp_path, batch={"structures": 6})
+    settings = ["data.sets.0.path=uneven.extxyz", "data.valid_fraction=0"]
+    work = workload(*read_data(load_config(recipe, settings)))
+    config = layout.applied(work.config)
+    janus = Janus(MatRISMoE(resolve_model(config.model, [], [])), Mesh(), config.parallel)
+    edges = []
+    for place in range(4):
+        share = work.share(imagined_mesh(layout, place, Traffic()), janus)
+        edges.append(sum(table.numel() for table in share.batch.graphs.neighbours))
+    monkeypatch.setattr(Shares, "__call__", Mock(side_effect=AssertionError("a share is made")))
+    assert edges[busiest(work, layout)] == max(edges)
 
 
 def test_a_unit_on_two_nodes_sends_over_what_connects_them() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from janus_md.graph.batch import split_by_width
 from janus_training.batches import Batch, GraphStore, Targets, targets_of
-from janus_training.parallel.balance import assign, predicted_cost
+from janus_training.parallel.balance import Assignment, assign, predicted_cost
 from janus_training.parallel.graph import Halo, Part, bisect, join_halos, take_part
 from janus_training.parallel.mesh import Mesh
 from janus_training.parallel.tokens import Integers, Tokens, count_tokens
@@ -57,10 +57,8 @@ class Shares:
         """This rank's share of the frames ``chosen``."""
         store, mesh = self._store, self._mesh
         chosen = [int(index) for index in chosen]
-        sizes = store.costs[chosen]
         unit = mesh.unit.size
-        divided = self._too_large(sizes) & (unit > 1)
-        plan = assign(predicted_cost(sizes), divided, mesh.world.size, unit)
+        plan = self.assignment(chosen)
         team = mesh.world.place // unit
         owners = {i: self._owners(chosen[i]) for i in plan.divided[team]}
         parts = [
@@ -93,6 +91,13 @@ class Shares:
         batch = store.put_together(graphs, indices, _joined(targets), members, layout)
         halo = join_halos(parts, batch.graphs.order, mesh.unit) if parts else None
         return Share(batch, halo, tokens, plan.imbalance)
+
+    def assignment(self, chosen: Sequence[int]) -> Assignment:
+        """Who takes which of the frames ``chosen``, by their places in it."""
+        sizes = self._store.costs[list(chosen)]
+        unit = self._mesh.unit.size
+        divided = self._too_large(sizes) & (unit > 1)
+        return assign(predicted_cost(sizes), divided, self._mesh.world.size, unit)
 
     def _atoms(
         self, owners: Sequence[tuple[int, Integers]], whole: Sequence[int], place: int

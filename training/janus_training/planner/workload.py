@@ -47,10 +47,17 @@ class Workload:
 
     def share(self, mesh: Mesh, janus: Janus) -> Share:
         """What the rank whose mesh this is takes."""
+        return self._shares(mesh, janus)(self.batch.tolist())
+
+    def loads(self, mesh: Mesh, janus: Janus) -> NDArray[np.float64]:
+        """Predicted cost of all ranks that divide the batch."""
+        return self._shares(mesh, janus).assignment(self.batch.tolist()).loads
+
+    def _shares(self, mesh: Mesh, janus: Janus) -> Shares:
         if self.per_rank:
             unit = mesh.unit
             mesh = Mesh(unit, unit, Group(), mesh.ledger)
-        return Shares(self.data.train, mesh, janus.too_large)(self.batch.tolist())
+        return Shares(self.data.train, mesh, janus.too_large)
 
 
 def read_data(config: Config) -> tuple[Config, Data]:
@@ -92,18 +99,12 @@ def _copies(costs: NDArray[np.int64], budget: BatchConfig) -> int:
 
 
 def busiest(work: Workload, layout: Layout) -> int:
-    """The rank with most edges, padding included; of one unit where all units are alike."""
-    ranks = layout.unit if work.per_rank else layout.ranks
+    """The rank with most to do by predicted cost; of one unit where all units are alike."""
     config = layout.applied(work.config)
     with torch.device("meta"):
         model = MatRISMoE(resolve_model(config.model, [], []))
-    slots = []
-    for place in range(ranks):
-        mesh = imagined_mesh(layout, place, Traffic())
-        alone = Janus(model, Mesh(), config.parallel, config.train.memory)
-        graphs = work.share(mesh, alone).batch.graphs
-        slots.append(sum(table.numel() for table in graphs.neighbours))
-    return int(np.argmax(slots))
+    alone = Janus(model, Mesh(), config.parallel, config.train.memory)
+    return int(np.argmax(work.loads(imagined_mesh(layout, 0, Traffic()), alone)))
 
 
 def routes(config: Config, data: Data) -> Chosen:
