@@ -98,8 +98,7 @@ def _facts(found: Plan) -> dict[str, object]:
     return {
         "machine": found.machine.model_dump(),
         "ranks": found.ranks,
-        "structures": found.structures,
-        "chosen": None if best is None else best.layout.settings,
+        "chosen": None if best is None else best.settings,
         "layouts": [row.facts for row in found.rows],
     }
 
@@ -110,17 +109,23 @@ def _show(found: Plan) -> None:
 
     console = Console(highlight=False)
     console.width = max(console.width, WIDTH)
+    counts = sorted({row.structures for row in found.rows})
+    batch = (
+        f"{counts[0]} structures" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} structures"
+    )
     console.print(
-        f"{found.ranks} ranks of {found.machine.name}, {found.structures} structures a step; "
+        f"{found.ranks} ranks of {found.machine.name}, {batch} a step; "
         "of the busiest rank, in seconds and MB:"
     )
     table = Table(box=None, pad_edge=False)
     for name in ("units", "divided", "blocks"):
         table.add_column(name, no_wrap=True)
+    if len(counts) > 1:
+        table.add_column("structures", justify="right", no_wrap=True)
     for name in ("s", "waits", "GFLOP", "% peak", "sent", "held", "peak"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in found.rows[:SHOWN]:
-        table.add_row(*_cells(row))
+        table.add_row(*_cells(row, counted=len(counts) > 1))
     console.print(table)
     if len(found.rows) > SHOWN:
         console.print(f"and {len(found.rows) - SHOWN} slower or larger ones (--json)")
@@ -132,11 +137,12 @@ def _show(found: Plan) -> None:
             f"nothing fits {found.machine.memory:g} GB: take larger units, smaller batches, or a smaller model"
         )
     else:
-        settings = " ".join(f"{k}={json.dumps(v)}" for k, v in best.layout.settings.items())
+        settings = " ".join(f"{k}={json.dumps(v)}" for k, v in best.settings.items())
         console.print(f"the fastest that fits: --set {settings}", soft_wrap=True)
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, counted: bool) -> list[str]:
+    """``counted``: with the number of structures."""
     layout, memory = row.layout, row.memory
     sent = max(sum(r.traffic.bytes.values()) for r in row.rehearsals)
     flops = max(sum(r.flops.values()) for r in row.rehearsals)
@@ -146,7 +152,8 @@ def _cells(row: Row) -> list[str]:
         row.time.total, sum(row.time.waiting.values()), flops / 1e9, 100.0 * row.share_of_peak,
         sent / 1e6, held / 1e6, memory.total / 1e6,
     ]  # fmt: skip
-    return [units, layout.divided, layout.blocks, *map(_figure, figures)]
+    words = [units, layout.divided, layout.blocks] + [str(row.structures)] * counted
+    return [*words, *map(_figure, figures)]
 
 
 def _figure(value: float) -> str:

@@ -230,7 +230,8 @@ def forward(
     atoms = len(q)
     if atoms > 0:
         sizes = _sizes(q, v, angular)
-        _forward[(atoms,)](*inputs, out, atoms, q.shape[1], **sizes, num_warps=4)
+        with torch.cuda.device_of(q):  # Triton launches on the present GPU, wherever tensors are
+            _forward[(atoms,)](*inputs, out, atoms, q.shape[1], **sizes, num_warps=4)
     return out
 
 
@@ -254,7 +255,8 @@ def _launch(kernel: Any, given: list[Tensor], tangents: list[Tensor], first: int
     found += [torch.zeros_like(angles), torch.empty_like(inputs[5]), by_angular]
     if atoms > 0:
         sizes = _sizes(q, v, angular) | {"AP": _padded(angular.shape[1])}
-        kernel[(atoms,)](*inputs, *found, atoms, q.shape[1], **sizes, num_warps=8)
+        with torch.cuda.device_of(q):
+            kernel[(atoms,)](*inputs, *found, atoms, q.shape[1], **sizes, num_warps=8)
     return [*found[:-1], by_angular.sum(0)]
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -120,6 +123,41 @@ def test_no_atoms() -> None:
     found = all_orders(fused_line_attention, given)
     assert [x.shape for x in found] == [x.shape for x in all_orders(plain_line_attention, given)]
     assert not found[6].any()
+
+
+@needs_triton
+def test_kernels_run_on_the_gpu_of_their_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which need not be the present one; there need not be two GPUs to see that they ask for it."""
+    from janus_md.ops import line_attention_triton as kernels
+
+    chosen: list[Tensor] = []
+
+    @contextmanager
+    def device_of(tensor: Tensor) -> Iterator[None]:
+        chosen.append(tensor)
+        yield
+        chosen.pop()
+
+    class Watched:
+        """A kernel that only runs where a tensor of its own has said on which GPU."""
+
+        def __init__(self, kernel: Any) -> None:
+            self._kernel = kernel
+
+        def __getitem__(self, grid: tuple[int]) -> Callable[..., None]:
+            def run(*given: Any, **sizes: Any) -> None:
+                assert any(
+                    x is chosen[-1] or x.data_ptr() == chosen[-1].data_ptr() for x in given[:8]
+                )
+                self._kernel[grid](*given, **sizes)
+
+            return run
+
+    names = ("_forward", "_gradients", "_second_gradients")
+    for name in names:
+        monkeypatch.setattr(kernels, name, Watched(getattr(kernels, name)))
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    all_orders(fused_line_attention, arguments((2, 3, 1, 2, 2, 2)))
 
 
 @needs_triton

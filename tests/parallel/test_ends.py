@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from parallel_support.launchers import assert_same_metrics, write_recipe
-from parallel_support.runs import train_each
+from parallel_support.runs import train_each, turn_of_model
 from training_support import metals
 
 from janus_md.io import write_frames
@@ -46,3 +46,10 @@ def test_every_rank_gets_to_the_end(recipe: Path, tmp_path: Path, case: str) -> 
     on_ranks(1, train_each, [(recipe, tmp_path / "alone", settings)])
     for _, run, _ in jobs:
         assert_same_metrics(run, tmp_path / "alone", 1e-6)
+
+
+def test_ranks_of_a_node_make_their_models_in_turn(recipe: Path, tmp_path: Path) -> None:
+    """And those of other nodes at the same time: with hundreds of ranks a start would take hours."""
+    first, second, *others = on_ranks(4, turn_of_model, recipe, tmp_path / "run")
+    assert second == first + 1
+    assert others == [first, second]

@@ -3,9 +3,15 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+import torch
+import torch.distributed as dist
 from parallel_support.launchers import (
     TIME_LIMIT,
     TRAIN,
@@ -24,6 +30,7 @@ from janus_md.errors import UserError
 from janus_training.launcher import Start, launcher, names_of_launch
 from janus_training.loop import train
 from janus_training.metrics import read_metrics
+from janus_training.parallel import launch
 from janus_training.parallel.launch import first_host
 from janus_training.recipe import load_config
 
@@ -88,6 +95,11 @@ def test_a_wrong_number_of_ranks_is_said_once(recipe: Path, tmp_path: Path) -> N
 def test_a_unit_needs_its_ranks(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unit is 4 but there is one process"):
         train(load_config(recipe, ["parallel.unit=4"]), tmp_path / "run")
+
+
+def test_so_many_units_need_their_ranks(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="replicate is 8 but there is one process"):
+        train(load_config(recipe, ["parallel.replicate=8"]), tmp_path / "run")
 
 
 def test_two_kills_leave_no_trace(recipe: Path, torchrun: Path, tmp_path: Path) -> None:
@@ -160,6 +172,91 @@ def test_what_tells_launches_apart(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert names_of_launch() == expected
+
+
+class Gpu:
+    """What torch tells of a GPU, as far as ranks are told apart by it."""
+
+    def __init__(self, uuid: str) -> None:
+        self.uuid = uuid
+
+
+@pytest.mark.parametrize("gpus", [["a", "a"], ["a", "b"]], ids=["one for both", "one each"])
+def test_ranks_do_not_share_a_gpu(monkeypatch: pytest.MonkeyPatch, gpus: list[str]) -> None:
+    """Both see one GPU: the same one, or, where the launcher has dealt them out, another one each."""
+    store, known = dist.HashStore(), iter(gpus)
+    places = [launch.Place(rank, 2, rank, store, keeps=False) for rank in (0, 1)]
+    monkeypatch.setattr(launch, "_meet", places.pop)
+    monkeypatch.setattr(launch, "choose_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Gpu(next(known)))
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
+
+    def join(_: int) -> torch.device | UserError:
+        try:
+            with launch.joined("cuda") as device:
+                return device
+        except UserError as error:
+            return error
+
+    with ThreadPoolExecutor(2) as ranks:
+        found = list(ranks.map(join, range(2)))
+    if gpus == ["a", "b"]:
+        assert found == [torch.device("cuda", 0)] * 2
+    else:
+        assert all("the 2 ranks of a node find 1 GPUs" in str(error) for error in found)
+        assert sorted(error.repeated for error in found) == [False, True]
+
+
+LOST = [
+    RuntimeError(
+        "[gloo/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 4000ms for recv"
+    ),
+    dist.DistNetworkError("Connection reset by peer"),
+    dist.DistStoreError("wait timeout after 4000ms, keys: /0//cpu//0/1"),
+    dist.DistBackendError(
+        "ncclRemoteError: A call failed possibly due to a network error or a remote process exiting"
+        " prematurely. NCCL error: remote process exited or there was a network error"
+    ),
+]
+OTHERS = [
+    RuntimeError(
+        "[gloo/transport/tcp/device.cc:84] ifa != nullptr. Unable to find address for: eth99"
+    ),
+    dist.DistBackendError("NCCL error: Duplicate GPU detected : rank 0 and rank 1 both on 1b000"),
+]
+
+
+@pytest.mark.parametrize("fault", [*LOST, *OTHERS], ids=lambda fault: str(fault)[:30])
+def test_only_a_rank_that_is_gone_is_called_so(
+    monkeypatch: pytest.MonkeyPatch, fault: RuntimeError
+) -> None:
+    """Other faults of an exchange keep their words."""
+    place = launch.Place(0, 2, 0, dist.HashStore(), keeps=False)
+    monkeypatch.setattr(launch, "_meet", lambda: place)
+    monkeypatch.setattr(dist, "init_process_group", Mock(side_effect=fault))
+    with pytest.raises(RuntimeError if fault in OTHERS else UserError) as end, launch.joined("cpu"):
+        pass
+    assert end.value is fault or "another rank has ended" in str(end.value)
+
+
+def test_a_lone_process_computes_on_the_gpu_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels are launched on the present GPU, wherever their tensors are."""
+    present = [0]
+
+    @contextmanager
+    def on(device: torch.device) -> Iterator[None]:
+        present.append(device.index)
+        yield
+        present.pop()
+
+    monkeypatch.setattr(launch, "_meet", lambda: None)
+    monkeypatch.setattr(launch, "choose_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device", on)
+    with launch.joined("cuda:1") as device:
+        assert device == torch.device("cuda", 1) and present[-1] == 1
+    assert present == [0]
 
 
 @pytest.mark.slow

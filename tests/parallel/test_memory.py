@@ -5,6 +5,7 @@ import pytest
 import torch
 from ase.build import bulk
 from ase.data import chemical_symbols
+from parallel_support.gradients import shares_of, store_of, validated
 
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE, preset
@@ -13,6 +14,7 @@ from janus_training.config import ParallelConfig
 from janus_training.memory import training_bytes
 from janus_training.parallel.janus import Janus
 from janus_training.parallel.mesh import Group, Mesh
+from janus_training.parallel.processes import on_ranks
 from janus_training.parallel.share import Shares
 
 
@@ -39,6 +41,19 @@ def test_a_rank_of_four_holds_little_more_than_a_quarter_of_the_weights(
         everywhere = sum(p.numel() for p in janus.everywhere)
         assert held[-1] + everywhere <= share * whole
     assert sum(held) + everywhere == whole
+
+
+def test_a_rank_validates_as_much_at_a_time_as_it_trains_on() -> None:
+    """Its part of the budget; and what the ranks tell each other are predictions, not the frames they all have."""
+    assert on_ranks(2, validated, 4) == [([2], True), ([2], True)]
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_divided_frame_may_be_taken_twice(place: int) -> None:
+    """Its atoms count twice where ranks tell each other how many they have, too."""
+    share = shares_of(store_of({}), of_four(place), divide=True)([0, 1, 0, 3])
+    assert share.halo is not None and share.halo.graphs == 3
+    assert share.tokens.atoms.sum(axis=(1, 2))[place] == len(share.batch.targets.forces)
 
 
 def test_only_graphs_beyond_the_budget_are_divided() -> None:

@@ -1,26 +1,40 @@
 """What `janus-md plan` predicts against what a run takes."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from parallel_support.gradients import DENSE, new_model, shares_of, store_of
+from parallel_support.launchers import write_recipe
 from parallel_support.plan import BATCH, Case, config_of, predicted, sent
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from training_support import metals
 
 from janus_md.errors import UserError
+from janus_md.io import write_frames
+from janus_md.model import MatRISMoE
 from janus_md.ops.expert_products import expert_contract, expert_expand, expert_outer
+from janus_training.model_section import resolve_model
 from janus_training.optimizer import build_optimizer
 from janus_training.parallel.janus import Janus
 from janus_training.parallel.mesh import Mesh
 from janus_training.parallel.processes import on_ranks
+from janus_training.parallel.share import Shares
 from janus_training.planner.flops import products
-from janus_training.planner.layout import Layout, layouts
-from janus_training.planner.machine import Machine, load_machine, write_machine
+from janus_training.planner.layout import Layout, imagined_mesh, layouts
+from janus_training.planner.machine import Link, Machine, load_machine, write_machine
 from janus_training.planner.scaling import moved
 from janus_training.planner.time import crowding, time_of
+from janus_training.planner.traffic import Traffic
+from janus_training.planner.workload import busiest, read_data, workload
+from janus_training.recipe import load_config
 from janus_training.step import take_step
 
 TWO = {"blocks": 2}
@@ -125,12 +139,102 @@ def test_layouts_divide_the_ranks() -> None:
     assert not any(layout.shard_experts for layout in layouts(4, 8, routed=False))
 
 
+RECIPES = {
+    "as it comes": {},
+    "compiled": {"train": {"compile": True}},
+    "little memory": {"train": {"memory": 0}},
+    "four units": {"parallel": {"replicate": 4}},
+    "gathered again": {"parallel": {"unit": 2, "regather": True}},
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_is_set_is_what_was_rehearsed(name: str, tmp_path: Path) -> None:
+    """On top of whatever the recipe says, and training accepts it."""
+    recipe = tmp_path / "recipe.yaml"
+    parts = RECIPES[name]
+    train = {"steps": 1} | parts.get("train", {})
+    content = {"data": {"sets": [{"path": "unused"}]}} | parts | {"train": train}
+    recipe.write_text(yaml.safe_dump(content))
+    config = load_config(recipe)
+    for layout in layouts(4, 8, routed=True):
+        settings = [f"{key}={json.dumps(value)}" for key, value in layout.settings(config).items()]
+        found, rehearsed = load_config(recipe, settings), layout.applied(config)
+        assert found.train == rehearsed.train
+        assert found.parallel.replicate in ("auto", layout.ranks // layout.unit)
+        alone = {"shard_parameters", "shard_experts"} if layout.unit == 1 else set()
+        without = alone | {"replicate"}  # nothing is divided over one rank
+        assert found.parallel.model_dump(exclude=without) == rehearsed.parallel.model_dump(
+            exclude=without
+        )
+
+
 def test_more_ranks_than_cores_take_turns() -> None:
     machine = Machine(
         devices=8, memory=1.0, peak=0.1, achieved=0.5, traffic=10.0, overhead=10.0, ahead=False,
         cores=2, crowding=1.2, inside={"bandwidth": 1.0, "latency": 100.0},
     )  # fmt: skip
     assert [crowding(machine, ranks) for ranks in (1, 2, 4)] == pytest.approx([1.0, 1.2, 2.4])
+
+
+@pytest.mark.parametrize("batch", [{"structures": 4}, {"structures": 4, "edges": 230}])
+def test_each_rank_has_a_batch_also_where_frames_are_few(
+    batch: dict[str, int], tmp_path: Path
+) -> None:
+    """A unit of eight takes its 32 structures from 22, so that layouts are compared at the same work."""
+    recipe = write_recipe(tmp_path, batch=batch)
+    write_frames(tmp_path / "data" / "22.extxyz", metals(22))
+    settings = ["data.sets.0.path=22.extxyz", "data.valid_fraction=0"]
+    config, data = read_data(load_config(recipe, settings))
+    for unit in (1, 2, 4, 8):
+        work = workload(config, data, unit)
+        assert set(work.batch) <= set(range(22))
+        _, edges, _ = data.train.costs[work.batch].sum(axis=0)
+        full = len(work.batch) / (4 * unit), edges / (batch.get("edges", 1e9) * unit)
+        assert 0.75 < max(full) <= 1.0, (unit, full)
+
+
+@pytest.mark.parametrize("layout", [Layout(4, 1, *[False] * 4), Layout(4, 2, *[True] * 4)])
+def test_the_busiest_rank_is_found_without_making_all_shares(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a plan for thousands of ranks would make and pad as many batches before it begins."""
+    small, *others = metals(6)
+    atoms = small.atoms * (2, 2, 1)
+    large = replace(small, atoms=atoms, forces=np.tile(small.forces, (4, 1)))
+    write_frames(tmp_path / "data" / "uneven.extxyz", [*others, large])
+    recipe = write_recipe(tmp_path, batch={"structures": 6})
+    settings = ["data.sets.0.path=uneven.extxyz", "data.valid_fraction=0"]
+    work = workload(*read_data(load_config(recipe, settings)))
+    config = layout.applied(work.config)
+    janus = Janus(MatRISMoE(resolve_model(config.model, [], [])), Mesh(), config.parallel)
+    edges = []
+    for place in range(4):
+        share = work.share(imagined_mesh(layout, place, Traffic()), janus)
+        edges.append(sum(table.numel() for table in share.batch.graphs.neighbours))
+    monkeypatch.setattr(Shares, "__call__", Mock(side_effect=AssertionError("a share is made")))
+    assert edges[busiest(work, layout)] == max(edges)
+
+
+def test_a_unit_on_two_nodes_sends_over_what_connects_them() -> None:
+    """Units of four divide a node of eight devices, those of three do not; six ranks are on one node anyway."""
+    fast, slow = Link(bandwidth=100.0, latency=1.0), Link(bandwidth=1.0, latency=100.0)
+    machine = Machine(
+        nodes=3, devices=8, memory=64.0, peak=10.0, achieved=0.5, traffic=1000.0, overhead=1.0,
+        inside=fast, between=slow,
+    )  # fmt: skip
+    small: Case = (Layout(6, 3, True, True, False, False), False, {}, TWO)
+    three = predicted(small, 0)
+    of_unit = {kind: found for kind, found in three.traffic.sums.items() if kind.group == "unit"}
+    three = replace(three, traffic=Traffic(of_unit))
+
+    def waiting(ranks: int, unit: int) -> float:
+        layout = replace(small[0], ranks=ranks, unit=unit)
+        return sum(time_of(machine, layout, [three], overlap=False).waiting.values())
+
+    assert waiting(24, 3) > 50 * waiting(6, 3)
+    assert waiting(24, 4) == pytest.approx(waiting(8, 4))
+    assert waiting(24, 12) > 50 * waiting(24, 8)
 
 
 def test_gradients_of_more_ranks_are_those_of_a_rehearsal_there() -> None:

@@ -18,13 +18,20 @@ from janus_md.graph import batch as tables
 from janus_md.graph.batch import NarrowRows
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE, preset
-from janus_training.batches import GraphStore
-from janus_training.config import LossConfig, OptimiserConfig, ParallelConfig, TermConfig
-from janus_training.evaluate import with_volumes
+from janus_training.batches import Batch, GraphStore
+from janus_training.config import (
+    BatchConfig,
+    LossConfig,
+    OptimiserConfig,
+    ParallelConfig,
+    TermConfig,
+)
+from janus_training.evaluate import predict_frames, with_volumes
 from janus_training.loss import loss_terms, total_loss
 from janus_training.memory import training_bytes
 from janus_training.optimizer import build_optimizer
 from janus_training.parallel import janus as janus_module
+from janus_training.parallel.evaluate import predict_shared
 from janus_training.parallel.experts import Transfers
 from janus_training.parallel.janus import Janus
 from janus_training.parallel.mesh import Mesh, make_mesh
@@ -224,6 +231,24 @@ def recomputed_by_either() -> tuple[int, bool]:
         slopes(janus, share)
     assert janus._blocks is not None
     return int(edges[janus.mesh.unit.place]), janus._blocks.policies[0].recompute
+
+
+def validated(structures: int) -> tuple[list[int], bool]:
+    """Structures of each batch that this rank predicts; whether the results, with their energies, are of its frames."""
+    store = store_of({})
+    janus = Janus(new_model(torch.float64, {}), make_mesh(1), ParallelConfig())
+    expected = [result.energy for result in predict_frames(janus.model, store)]
+    sizes, batch = [], store.batch
+
+    def watched(indices: list[int], *layout: Any) -> Batch:
+        sizes.append(len(indices))
+        return batch(indices, *layout)
+
+    with patch.object(store, "batch", watched):
+        results = predict_shared(janus, store, BatchConfig(structures=structures))
+    np.testing.assert_allclose([result.energy for result in results], expected, rtol=1e-10)
+    own = [result.frame is frame for result, frame in zip(results, store.frames, strict=True)]
+    return sizes, all(own)
 
 
 def _in_one_unit(

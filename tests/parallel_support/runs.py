@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import torch
+import torch.distributed as dist
 
 import janus_training.loop as loop
 from janus_md.errors import UserError
+from janus_md.model import MatRISMoE
 from janus_md.model.parts import Parts
 from janus_training.checkpoint import Checkpoints
 from janus_training.ema import Ema
@@ -25,6 +30,31 @@ def train_each(jobs: list[tuple[Path, Path, list[str]]]) -> None:
     loop.write_report = lambda *_: None
     for recipe, run, settings in jobs:
         loop.train(load_config(recipe, settings), run)
+
+
+def turn_of_model(recipe: Path, run: Path) -> int:
+    """How often all ranks of a unit had waited for each other before this one made its model, on nodes of two ranks."""
+    made, waits = [], []
+    new, barrier = loop.new_model, Mesh.barrier
+
+    def waited(mesh: Mesh) -> None:
+        waits.append(mesh)
+        barrier(mesh)
+
+    def noted(*given: Any) -> MatRISMoE:
+        made.append(len(waits))
+        return new(*given)
+
+    loop.write_report = lambda *_: None
+    rank, size = dist.get_rank(), dist.get_world_size()
+    with (
+        patch.object(socket, "gethostname", lambda: f"node{rank // 2}"),
+        patch.object(loop, "new_model", noted),
+        patch.object(Mesh, "barrier", waited),
+    ):
+        loop.train(load_config(recipe, [f"parallel.unit={size}", "train.steps=1"]), run)
+    (turn,) = made
+    return turn
 
 
 def resume(run: Path, settings: list[str]) -> str:

@@ -35,8 +35,10 @@ def test_a_plan_as_table_and_as_json(
     code, text, _ = call(monkeypatch, capsys, *asked, "--json", "--batch-per-rank", "--every-rank")
     found = json.loads(text)
     assert code == 0
-    assert found["chosen"] == {"parallel.unit": 1}
+    chosen = {"parallel.unit": 1, "parallel.recompute": False, "parallel.regather": False}
+    assert found["chosen"] == chosen
     kept, again = sorted(found["layouts"], key=lambda row: row["layout"]["recompute"])
+    assert kept["structures"] == again["structures"] == 6
     assert kept["step"] < again["step"]
     assert kept["memory"]["activations"] > again["memory"]["activations"]
     assert set(kept["bytes"]) == {"backward_energy/gradients"}

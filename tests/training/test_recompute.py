@@ -19,9 +19,12 @@ from janus_md.model import MatRISMoE, predict, preset
 from janus_md.model.engine import Engine, PlainDerivatives
 from janus_md.model.recompute import RecomputingDerivatives, activations
 from janus_md.ops.recomputed import recomputed
+from janus_training.config import ParallelConfig
 from janus_training.loop import train
 from janus_training.memory import TRAINING_FACTOR, WithinMemory, training_bytes
 from janus_training.metrics import read_metrics
+from janus_training.parallel.janus import Janus
+from janus_training.parallel.mesh import Mesh
 from janus_training.recipe import load_config
 
 SMALL = {"elements": ["Na", "Cl"], "num_radial": 3, "num_angular": 3, "cutoff": 5.0}
@@ -232,6 +235,36 @@ def test_a_run_within_little_memory_follows_the_plain_one(
         losses[memory] = [row["loss"] for row in read_metrics(run) if row["kind"] == "train"]
     assert losses["0"] == pytest.approx(losses["null"], rel=1e-9)
     assert losses["1000"] == losses["null"]
+
+
+def test_a_rank_alone_recomputes_where_it_is_told_to() -> None:
+    """Whatever the budget says; left to itself it goes by the budget."""
+    torch.manual_seed(0)
+    model = MatRISMoE(preset("tiny", **SMALL))
+    batch = batch_of(model, salt())
+    kept, none_kept = PlainDerivatives(model), RecomputingDerivatives(model, 0.0)
+    for recompute, memory, same in (
+        (True, None, none_kept), (True, 1000.0, none_kept), (False, 0.0, kept),
+        ("auto", None, kept), ("auto", 0.0, none_kept), ("auto", 1000.0, kept),
+    ):  # fmt: skip
+        engine = Janus(model, Mesh(), ParallelConfig(recompute=recompute), memory).engine
+        found = bytes_of_step(model, batch, engine or PlainDerivatives(model))
+        assert found == bytes_of_step(model, batch, same), (recompute, memory)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["parallel.regather=true"], "set regather=auto or unit=N above 1"),
+        (["parallel.recompute=true", "train.compile=true"], "parallel.recompute=auto"),
+    ],
+)
+def test_what_a_rank_alone_cannot_do_is_one_sentence(
+    recipe: Path, settings: list[str], said: str
+) -> None:
+    with pytest.raises(UserError, match=said) as fault:
+        load_config(recipe, settings)
+    assert "\n" not in str(fault.value)
 
 
 def test_compiled_and_recomputed_is_one_sentence(recipe: Path) -> None:

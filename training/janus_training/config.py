@@ -253,6 +253,14 @@ class ParallelConfig(Part):
     )
     overlap: bool = Field(True, description="Compute while messages are under way.")
 
+    @model_validator(mode="after")
+    def _weights_to_gather(self) -> ParallelConfig:
+        if self.regather is True and self.unit == 1:
+            raise ValueError(
+                "a unit of one rank has no weights to gather again: set regather=auto or unit=N above 1"
+            )
+        return self
+
 
 class TrackConfig(Part):
     """Where metrics go besides ``metrics.jsonl`` and ``metrics.csv``."""
@@ -280,5 +288,10 @@ class Config(Part):
         if self.train.compile and self.parallel.unit > 1:
             raise ValueError(
                 "a compiled step cannot share its weights: set train.compile=false or parallel.unit=1"
+            )
+        if self.train.compile and self.parallel.recompute is True:
+            raise ValueError(
+                "a compiled step cannot recompute its blocks: "
+                "set train.compile=false or parallel.recompute=auto"
             )
         return self

@@ -224,13 +224,12 @@ def _train(
 
 
 def _applied(config: Config, data: Data, mesh: Mesh, device: torch.device) -> Janus:
-    """The model of the run on this mesh. Ranks make it in turn: whole, it may fill the memory they share."""
+    """The model of the run on this mesh. Ranks of a node make it in turn: whole, it may fill the memory they share."""
     found = []
-    for turn in range(mesh.world.size if mesh.unit.size > 1 else 1):
-        if mesh.unit.size == 1 or turn == mesh.world.place:
+    for own in mesh.turns() if mesh.unit.size > 1 else [True]:
+        if own:
             model = new_model(config, data)
             found.append(Janus(model, mesh, config.parallel, config.train.memory))
-        mesh.barrier()
     (janus,) = found
     janus.model.to(device)
     return janus

@@ -52,8 +52,9 @@ class Janus:
         self._config, self._memory = config, memory
         self.engine: Engine | None = None
         """What differentiates where there is nothing to share; None: operation by operation."""
-        if memory is not None and mesh.unit.size == 1:
-            self.engine = WithinMemory(model, memory)
+        if mesh.unit.size == 1 and config.recompute is not False:
+            budget = 0.0 if config.recompute is True else memory
+            self.engine = None if budget is None else WithinMemory(model, budget)
         self._blocks: BlockwiseDerivatives | None = None
         self.rows: dict[str, tuple[int, int]] = {}
         self.plans: list[ExpertPlan] = []

@@ -8,7 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -52,13 +52,17 @@ def joined(device: str) -> Iterator[torch.device]:
     """
     place = _meet()
     if place is None:
-        yield choose_device(device)
+        where = choose_device(device)
+        # Kernels of our own are launched on the present GPU, which is the first unless told otherwise.
+        with torch.cuda.device(where) if where.type == "cuda" else nullcontext():
+            yield where
         return
     try:
         where = choose_device(device)
         if where.type == "cuda":
             where = torch.device("cuda", place.local % torch.cuda.device_count())
             torch.cuda.set_device(where)
+            _refuse_to_share(where, place)
         backend = "nccl" if where.type == "cuda" else "gloo"
         dist.init_process_group(
             backend, store=place.store, rank=place.rank, world_size=place.size, timeout=PATIENCE
@@ -86,6 +90,25 @@ def settle_who_speaks(error: UserError) -> None:
         error.repeated = _repeated(error, place)
 
 
+def _refuse_to_share(gpu: torch.device, place: Place) -> None:
+    """Once all ranks have said which GPU they take: NCCL connects no two ranks on one.
+
+    Their numbers on the node do not tell: a launcher may show each rank a GPU of its own as the only one.
+    """
+    node = f"ranks of {socket.gethostname()}"
+    taken = f"ranks on {torch.cuda.get_device_properties(gpu).uuid}"
+    for key in (node, taken):
+        place.store.add(key, 1)
+    if place.store.add("have chosen", 1) == place.size:
+        place.store.set("all have chosen", "")
+    place.store.wait(["all have chosen"])
+    if place.store.add(taken, 0) > 1:
+        raise UserError(
+            f"the {place.store.add(node, 0)} ranks of a node find {torch.cuda.device_count()} GPUs there, fewer than "
+            "one each; start as many ranks as there are GPUs, or set train.device=cpu"
+        )
+
+
 def _repeated(error: UserError, place: Place) -> bool:
     """Whether another rank came first with the same sentence."""
     place.store.set_timeout(timedelta(seconds=FAREWELL))
@@ -103,14 +126,17 @@ def _repeated(error: UserError, place: Place) -> bool:
 
 
 def _means_loss(fault: RuntimeError) -> bool:
-    """Whether an exchange failed because a process is gone. gloo says so in words only."""
+    """Whether an exchange failed because a process is gone or does not answer. gloo and NCCL say so in words only."""
     words = (
-        "Connection closed by peer",
+        "Connection closed by",
         "Connection reset by peer",
         "Broken pipe",
-        "gloo/transport",
+        "Timed out waiting",
+        "gloo/transport/tcp/pair",
+        "remote process exited",
     )
-    return isinstance(fault, dist.DistError) or any(word in str(fault) for word in words)
+    of_store = isinstance(fault, dist.DistNetworkError | dist.DistStoreError)
+    return of_store or any(word in str(fault) for word in words)
 
 
 def _meet() -> Place | None:

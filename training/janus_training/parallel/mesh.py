@@ -9,7 +9,9 @@ One process is a mesh of one rank: the same code, and nothing is sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -88,6 +90,17 @@ class Mesh:
             raise outcome
         return outcome  # type: ignore[no-any-return]
 
+    def turns(self) -> Iterator[bool]:
+        """As many turns as the fullest node has ranks, all nodes at once; which of them is this rank's.
+
+        The next one begins once all ranks are done with it.
+        """
+        nodes = self.everyone(socket.gethostname())
+        own = nodes[: self.world.place].count(nodes[self.world.place])
+        for turn in range(max(Counter(nodes).values())):
+            yield turn == own
+            self.barrier()
+
     @property
     def device(self) -> torch.device:
         """Where tensors of collectives have to be."""
@@ -106,6 +119,11 @@ def make_mesh(unit: int, replicate: int | str = "auto") -> Mesh:
             raise UserError(
                 f"parallel.unit is {unit} but there is one process; "
                 f"start it with torchrun --nproc-per-node {unit}, or set parallel.unit=1"
+            )
+        if replicate not in ("auto", 1):
+            raise UserError(
+                f"parallel.replicate is {replicate} but there is one process; "
+                f"start it with torchrun --nproc-per-node {replicate}, or set parallel.replicate=auto"
             )
         return Mesh()
     size, rank = dist.get_world_size(), dist.get_rank()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from janus_md.graph.batch import split_by_width
 from janus_training.batches import Batch, GraphStore, Targets, targets_of
-from janus_training.parallel.balance import assign, predicted_cost
+from janus_training.parallel.balance import Assignment, assign, predicted_cost
 from janus_training.parallel.graph import Halo, Part, bisect, join_halos, take_part
 from janus_training.parallel.mesh import Mesh
 from janus_training.parallel.tokens import Integers, Tokens, count_tokens
@@ -57,10 +57,8 @@ class Shares:
         """This rank's share of the frames ``chosen``."""
         store, mesh = self._store, self._mesh
         chosen = [int(index) for index in chosen]
-        sizes = store.costs[chosen]
         unit = mesh.unit.size
-        divided = self._too_large(sizes) & (unit > 1)
-        plan = assign(predicted_cost(sizes), divided, mesh.world.size, unit)
+        plan = self.assignment(chosen)
         team = mesh.world.place // unit
         owners = {i: self._owners(chosen[i]) for i in plan.divided[team]}
         parts = [
@@ -81,7 +79,7 @@ class Shares:
             targets_of([store.frames[index] for index in own]),
         ]
         layout = split_by_width if parts else store.layout  # narrow rows know no ghosts
-        of_frames = {chosen[graph]: owner for graph, owner in owners.items()}
+        of_frames = [(chosen[graph], owner) for graph, owner in owners.items()]
         tokens = count_tokens(
             [
                 self._atoms(of_frames, [chosen[i] for i in plan.whole[team * unit + place]], place)
@@ -94,12 +92,19 @@ class Shares:
         halo = join_halos(parts, batch.graphs.order, mesh.unit) if parts else None
         return Share(batch, halo, tokens, plan.imbalance)
 
+    def assignment(self, chosen: Sequence[int]) -> Assignment:
+        """Who takes which of the frames ``chosen``, by their places in it."""
+        sizes = self._store.costs[list(chosen)]
+        unit = self._mesh.unit.size
+        divided = self._too_large(sizes) & (unit > 1)
+        return assign(predicted_cost(sizes), divided, self._mesh.world.size, unit)
+
     def _atoms(
-        self, owners: dict[int, Integers], whole: Sequence[int], place: int
+        self, owners: Sequence[tuple[int, Integers]], whole: Sequence[int], place: int
     ) -> tuple[Integers, Integers]:
         """Neighbour counts and atomic numbers of a rank's atoms: of its parts of divided frames, then of ``whole``."""
         held = []
-        for index, owner in owners.items():
+        for index, owner in owners:
             counts, numbers = self._store.atoms([index])
             held.append((counts[owner == place], numbers[owner == place]))
         held.append(self._store.atoms(whole))

@@ -10,6 +10,9 @@ from janus_training.parallel.ledger import Ledger
 from janus_training.parallel.mesh import Group, Mesh
 from janus_training.planner.traffic import GroupLedger, Traffic
 
+PARALLEL = ("unit", "shard_parameters", "shard_experts", "recompute", "regather")
+"""What a layout says of a recipe's part ``parallel``."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -40,26 +43,30 @@ class Layout:
             return "gathered"
         return "recomputed" if self.recompute else "kept"
 
-    @property
-    def settings(self) -> dict[str, bool | int | float]:
-        """What to ``--set`` for it."""
-        if self.unit == 1:
-            again: dict[str, bool | int | float] = {"train.memory": 0.0} if self.recompute else {}
-            return {"parallel.unit": 1} | again
-        fields = ("unit", "shard_parameters", "shard_experts", "recompute", "regather")
-        return {f"parallel.{name}": getattr(self, name) for name in fields}
+    def settings(self, config: Config) -> dict[str, bool | int | str]:
+        """What to ``--set`` for it on top of a recipe."""
+        fields = PARALLEL if self.unit > 1 else ("unit", "recompute", "regather")
+        found: dict[str, bool | int | str] = {
+            f"parallel.{name}": getattr(self, name) for name in fields
+        }
+        if config.parallel.replicate not in ("auto", self.ranks // self.unit):
+            found["parallel.replicate"] = "auto"
+        if config.train.compile and not self._compiles:
+            found["train.compile"] = False
+        return found
 
     def applied(self, config: Config) -> Config:
         """A configuration with this layout."""
-        fields = ("unit", "shard_parameters", "shard_experts", "recompute", "regather")
-        parallel = config.parallel.model_copy(
-            update={name: getattr(self, name) for name in fields} | {"replicate": "auto"}
-        )
-        train = config.train
-        if self.unit == 1:
-            # Alone, a rank recomputes what is beyond its budget.
-            train = train.model_copy(update={"memory": 0.0 if self.recompute else None})
+        layout = {name: getattr(self, name) for name in PARALLEL}
+        parallel = config.parallel.model_copy(update=layout | {"replicate": "auto"})
+        compiled = config.train.compile and self._compiles
+        train = config.train.model_copy(update={"compile": compiled})
         return config.model_copy(update={"parallel": parallel, "train": train})
+
+    @property
+    def _compiles(self) -> bool:
+        """Compiled steps neither share weights nor recompute blocks."""
+        return self.unit == 1 and not self.recompute
 
 
 def layouts(ranks: int, largest: int, routed: bool) -> Iterator[Layout]:

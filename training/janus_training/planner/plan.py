@@ -21,9 +21,14 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Row:
-    """One layout: what a step takes of the busiest rank, or of all ranks where all were rehearsed."""
+    """One layout: what a step takes of the busiest rank, or of all ranks where all were rehearsed.
+
+    ``structures``: of all ranks' batch. ``settings``: what to ``--set`` for it on top of the recipe.
+    """
 
     layout: Layout
+    structures: int
+    settings: dict[str, bool | int | str]
     rehearsals: Sequence[Rehearsal]
     memory: Memory
     time: Time
@@ -35,7 +40,8 @@ class Row:
         """For JSON; tables by phase, bytes by "phase/kind" of the ranks rehearsed, times in seconds."""
         return {
             "layout": asdict(self.layout),
-            "set": self.layout.settings,
+            "set": self.settings,
+            "structures": self.structures,
             "ranks_rehearsed": len(self.rehearsals),
             "memory": vars(self.memory) | {"total": self.memory.total},
             "bytes": over_ranks(r.traffic for r in self.rehearsals),
@@ -51,11 +57,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """All layouts, the best first: those that fit, by time."""
+    """All layouts, the best first: those that fit, by time of a structure, as not all need have equally many."""
 
     machine: Machine
     ranks: int
-    structures: int
     rows: list[Row]
 
     @property
@@ -104,9 +109,8 @@ def plan(
         if key not in works:
             works[key] = workload(config, data, key)
         rows.append(row(works[key], layout, machine, every_rank))
-    rows.sort(key=lambda row: (not row.fits, row.time.total))
-    structures = len(works[key].batch) * (ranks // key if key else 1)
-    return Plan(machine, ranks, structures, rows)
+    rows.sort(key=lambda row: (not row.fits, row.time.total / row.structures))
+    return Plan(machine, ranks, rows)
 
 
 def row(work: Workload, layout: Layout, machine: Machine, every_rank: bool = False) -> Row:
@@ -118,7 +122,9 @@ def row(work: Workload, layout: Layout, machine: Machine, every_rank: bool = Fal
     memory = max((r.memory for r in rehearsals), key=lambda m: m.total).of_batch(work.largest)
     fits = memory.total <= (machine.memory - machine.runtime) * GB
     share = share_of_peak(machine, rehearsals, time)
-    return Row(layout, rehearsals, memory, time, fits, share)
+    structures = len(work.batch) * (layout.ranks // ranks)
+    settings = layout.settings(work.config)
+    return Row(layout, structures, settings, rehearsals, memory, time, fits, share)
 
 
 def share_of_peak(machine: Machine, rehearsals: Sequence[Rehearsal], time: Time) -> float:

@@ -95,6 +95,8 @@ def _exchange(machine: Machine, layout: Layout, kind: Kind, total: Sum) -> float
 def _group(machine: Machine, layout: Layout, name: str) -> tuple[int, Link]:
     """How many ranks exchange, and over what."""
     if name == "unit":
-        return layout.unit, machine.link(layout.unit - 1)
+        # Units are cut from the ranks in order, so that some lie on two nodes where they do not divide one.
+        on_one_node = machine.devices % layout.unit == 0
+        return layout.unit, machine.link((layout.unit if on_one_node else layout.ranks) - 1)
     size = layout.ranks if name == "world" else layout.ranks // layout.unit
     return size, machine.link(layout.ranks - 1)

@@ -47,10 +47,17 @@ class Workload:
 
     def share(self, mesh: Mesh, janus: Janus) -> Share:
         """What the rank whose mesh this is takes."""
+        return self._shares(mesh, janus)(self.batch.tolist())
+
+    def loads(self, mesh: Mesh, janus: Janus) -> NDArray[np.float64]:
+        """Predicted cost of all ranks that divide the batch."""
+        return self._shares(mesh, janus).assignment(self.batch.tolist()).loads
+
+    def _shares(self, mesh: Mesh, janus: Janus) -> Shares:
         if self.per_rank:
             unit = mesh.unit
             mesh = Mesh(unit, unit, Group(), mesh.ledger)
-        return Shares(self.data.train, mesh, janus.too_large)(self.batch.tolist())
+        return Shares(self.data.train, mesh, janus.too_large)
 
 
 def read_data(config: Config) -> tuple[Config, Data]:
@@ -63,37 +70,41 @@ def read_data(config: Config) -> tuple[Config, Data]:
 def workload(config: Config, data: Data, unit: int | None = None) -> Workload:
     """The batch of median cost in the first epoch.
 
-    unit: where each rank takes a batch as the recipe's, the ranks of a unit; their batch is that many times as large.
+    unit: where each rank takes a batch as the recipe's, the ranks of a unit; their batch is that many times as large,
+        with frames more than once where there are too few.
     """
-    sampler = data.sampler
+    sampler, costs_of = data.sampler, data.train.costs
     if unit is not None:
         limits = {
             name: None if limit is None else limit * unit
             for name in RESOURCES
             for limit in [getattr(config.batch, name)]
         }
-        sampler = BudgetSampler(data.train.costs, BatchConfig(**limits), config.train.seed)
-    batches = sampler.epoch(0)
-    costs = np.array([predicted_cost(data.train.costs[batch]).sum() for batch in batches])
+        budget = BatchConfig(**limits)
+        often = np.tile(costs_of, (_copies(costs_of, budget), 1))
+        sampler = BudgetSampler(often, budget, config.train.seed)
+    batches = [batch % len(costs_of) for batch in sampler.epoch(0)]
+    costs = np.array([predicted_cost(costs_of[batch]).sum() for batch in batches])
     middle = int(np.argsort(costs, kind="stable")[len(costs) // 2])
     largest = float(costs.max() / max(costs[middle], 1e-300))
     chosen = routes(config, data)
     return Workload(config, data, batches[middle], chosen, largest, unit is not None)
 
 
+def _copies(costs: NDArray[np.int64], budget: BatchConfig) -> int:
+    """How often to take all frames, of such atoms, edges and angles [n, 3], so that the median batch is a full one."""
+    limits = np.array([getattr(budget, name) or np.inf for name in RESOURCES])
+    batches = float((np.array([len(costs), *costs.sum(axis=0)]) / limits).max())
+    return 1 if batches >= 1.0 else int(np.ceil(2.0 / batches))
+
+
 def busiest(work: Workload, layout: Layout) -> int:
-    """The rank with most edges, padding included; of one unit where all units are alike."""
-    ranks = layout.unit if work.per_rank else layout.ranks
+    """The rank with most to do by predicted cost; of one unit where all units are alike."""
     config = layout.applied(work.config)
     with torch.device("meta"):
         model = MatRISMoE(resolve_model(config.model, [], []))
-    slots = []
-    for place in range(ranks):
-        mesh = imagined_mesh(layout, place, Traffic())
-        alone = Janus(model, Mesh(), config.parallel, config.train.memory)
-        graphs = work.share(mesh, alone).batch.graphs
-        slots.append(sum(table.numel() for table in graphs.neighbours))
-    return int(np.argmax(slots))
+    alone = Janus(model, Mesh(), config.parallel, config.train.memory)
+    return int(np.argmax(work.loads(imagined_mesh(layout, 0, Traffic()), alone)))
 
 
 def routes(config: Config, data: Data) -> Chosen:

@@ -52,8 +52,8 @@ def parity(task: str, results: Sequence[Result]) -> Figure | None:
     figure.suptitle(task)
     axes = figure.subplots(1, len(pairs), squeeze=False)[0]
     for axis, (name, label, found) in zip(axes, pairs, strict=True):
-        stride = 1 + len(label) // MOST_POINTS
-        axis.plot(label[::stride], found[::stride], ".", markersize=2, alpha=0.5, rasterized=True)
+        shown = _shown(len(label))
+        axis.plot(label[shown], found[shown], ".", markersize=2, alpha=0.5, rasterized=True)
         ends = [min(label.min(), found.min()), max(label.max(), found.max())]
         axis.plot(ends, ends, color="black", linewidth=0.6)
         axis.set(xlabel=f"label ({UNITS[name]})", ylabel="model", title=name)
@@ -108,6 +108,11 @@ def smooth(values: NDArray[np.float64], share: float = 0.02) -> NDArray[np.float
     first = np.maximum(last - width, 0)
     mean: NDArray[np.float64] = (sums[last] - sums[first]) / (last - first)
     return mean
+
+
+def _shown(count: int) -> NDArray[np.int64]:
+    """Places of the points to draw, drawn at random: at equal steps one would meet the same components all along."""
+    return np.random.default_rng(0).permutation(count)[:MOST_POINTS]
 
 
 def _pairs(

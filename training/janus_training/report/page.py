@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import html
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from janus_md.model import MatRISMoE
-from janus_training.evaluate import Errors, Result, by_task, errors_of
+from janus_training.checkpoint import STATE
+from janus_training.evaluate import Result, by_task, errors_of
 from janus_training.metrics import read_metrics
 from janus_training.report.sharing import Sharing, expert_sharing, group_agreement
+from janus_training.score import COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,20 +30,26 @@ HEADINGS = {
     "energy_mae": "energy MAE<br>meV/atom", "energy_rmse": "energy RMSE<br>meV/atom",
     "force_mae": "force MAE<br>meV/Å", "force_rmse": "force RMSE<br>meV/Å",
     "stress_mae": "stress MAE<br>meV/Å³", "stress_rmse": "stress RMSE<br>meV/Å³",
+    "magmom_mae": "magnetic moment MAE<br>mμ<sub>B</sub>", "magmom_rmse": "magnetic moment RMSE<br>mμ<sub>B</sub>",
 }  # fmt: skip
 
 
 def write_report(run: Path, model: MatRISMoE, results: Sequence[Result]) -> Path:
-    """``RUN/report.html`` from the run's metrics and the predictions for its validation frames.
+    """``RUN/report.html`` from the run's metrics and the predictions of its last checkpoint for its validation frames.
 
-    Without validation frames the errors are left out and the page says so.
+    Where its best checkpoint is another one, the page has the errors of that one, too. Without validation frames the
+    errors are left out and the page says so.
     """
     from janus_training.report import figures
 
     rows = read_metrics(run)
     parts = [f"<h1>{html.escape(run.name)}</h1>", _facts(model, rows[-1]["step"] if rows else 0)]
     if results:
-        parts += ["<h2>Errors on the validation frames</h2>", _table(results)]
+        parts += [
+            "<h2>Errors on the validation frames</h2>",
+            _table(_errors(results)),
+            _whose(run, rows),
+        ]
     else:
         parts.append("<p>The run had no validation frames, so there are no errors to show.</p>")
     if any(row["kind"] == "train" for row in rows):
@@ -76,6 +85,32 @@ def _facts(model: MatRISMoE, step: int) -> str:
     )
 
 
+def _whose(run: Path, rows: Sequence[dict[str, Any]]) -> str:
+    """Which weights the page is about; errors of those that eval and export take, where these are others."""
+    last, best = (
+        json.loads((run / "checkpoints" / link / STATE).read_text())["step"]
+        for link in ("last", "best")
+    )
+    whose = f"Errors and plots on this page are of the averaged weights of step {last:,}, <code>checkpoints/last</code>"
+    if best == last:
+        return f"<p>{whose} and <code>checkpoints/best</code> in one.</p>"
+    errors = [
+        {"task": row["task"]}
+        | {column: _thousandfold(row.get(name)) for name, column in COLUMNS.items()}
+        for row in rows
+        if row["kind"] == "valid" and row["step"] == best
+    ]
+    return (
+        f"<p>{whose}. <code>eval</code> and <code>export</code> take those of step {best:,}, "
+        "<code>checkpoints/best</code>, whose errors on the same frames have the least weighed sum:</p>"
+        f"{_table(errors)}"
+    )
+
+
+def _thousandfold(value: float | None) -> float | None:
+    return None if value is None else 1000.0 * value
+
+
 def _groups(sharing: Sharing) -> str:
     found = group_agreement(sharing)
     if found is None:
@@ -86,15 +121,19 @@ def _groups(sharing: Sharing) -> str:
     )
 
 
-def _table(results: Sequence[Result]) -> str:
-    rows = [errors_of("valid", task, members) for task, members in by_task(results).items()]
-    head = "".join(f"<th>{heading}</th>" for heading in HEADINGS.values())
-    body = "".join(f"<tr>{''.join(_cell(row, name) for name in HEADINGS)}</tr>" for row in rows)
+def _errors(results: Sequence[Result]) -> list[dict[str, Any]]:
+    return [dict(errors_of("valid", task, found)) for task, found in by_task(results).items()]
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    """A row a task, without what none of them has a label for."""
+    names = [name for name in HEADINGS if any(row.get(name) is not None for row in rows)]
+    head = "".join(f"<th>{HEADINGS[name]}</th>" for name in names)
+    body = "".join(f"<tr>{''.join(_cell(row.get(name)) for name in names)}</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _cell(row: Errors, name: str) -> str:
-    value = dict(row)[name]
+def _cell(value: Any) -> str:
     text = "–" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
     return f"<td>{html.escape(text)}</td>"
 
