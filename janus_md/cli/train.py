@@ -65,6 +65,10 @@ def _configuration(recipe: Path | None, output: Path, settings: list[str], resum
     from janus_training.recipe import load_config
     from janus_training.run import launched_again, refuse_used, run_config
 
+    if resume and recipe is not None:
+        raise UserError(
+            f"--resume goes on with the configuration in {output}; leave out {recipe} and give changes with --set"
+        )
     if resume:
         return run_config(output, settings)
     if recipe is None:

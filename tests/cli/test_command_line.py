@@ -192,6 +192,10 @@ def test_a_random_model_has_forces_of_ordinary_size(
         (["relax", "missing.cif", "-m", "m.janus.pt", "-o", "o.cif"], ["missing.cif"]),
         (["export", "m.janus.pt", "-o", "new.janus.pt"], ["m.janus.pt is a file, not the folder"]),
         (["train", "silicon", "-o", "si.cif"], ["si.cif is a file; choose another"]),
+        (
+            ["train", "silicon", "-o", "run", "--resume"],
+            ["leave out silicon", "changes with --set"],
+        ),
         (["train", "-o", "si.cif", "--resume"], ["si.cif is a file, not the folder of a run"]),
         (["relax", "si.cif", "-m", "missing.pt", "-o", "o.cif"], ["missing.pt", "check the name"]),
         (["relax", "si.cif", "-m", "m.janus.pt", "-o", "o.nonsense"], ["o.nonsense", ".cif"]),

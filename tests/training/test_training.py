@@ -383,6 +383,14 @@ def test_a_file_system_without_links_is_named(
         train(config, tmp_path / "run")
 
 
+@pytest.mark.parametrize("setting", ["blocks=1", "cutoff=4.5", "preset=lean"])
+def test_the_model_of_a_run_stays(stopped: Path, setting: str) -> None:
+    before = {file: file.stat().st_mtime_ns for file in stopped.rglob("*")}
+    with pytest.raises(UserError, match=rf"model\.{setting.partition('=')[0]} cannot change while"):
+        train(run_config(stopped, [f"model.{setting}"]), stopped, resume=True)
+    assert {file: file.stat().st_mtime_ns for file in stopped.rglob("*")} == before
+
+
 @pytest.mark.parametrize("setting", ["optimiser.method=adamw", "train.dtype=float64"])
 def test_what_a_checkpoint_is_bound_to_stays(stopped: Path, setting: str) -> None:
     key = setting.partition("=")[0]

@@ -37,7 +37,6 @@ from janus_training.run import (
     change_config,
     launched_again,
     refuse_other,
-    refuse_other_split,
     refuse_unfit,
     refuse_used,
     write_sample,
@@ -67,13 +66,11 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
         mesh = make_mesh(config.parallel.unit, config.parallel.replicate)
         again = mesh.by_first(lambda: _is_started_again(run, config, resume))
         if resume:
-            refuse_other_split(run, config.data)
+            refuse_unfit(run, config)
         frames = load_frames(config.data)
         config = filled_in(config, frames)
         if again:
             refuse_other(run, config)
-        elif resume:
-            refuse_unfit(run, config)
         data = prepare(config, frames)
         mended: list[str] = []
         if resume or again:

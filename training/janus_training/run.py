@@ -13,7 +13,7 @@ import ase.io
 
 from janus_md.errors import UserError
 from janus_md.io import Frame
-from janus_training.config import Config, DataConfig
+from janus_training.config import Config
 from janus_training.launcher import names_of_launch, started_again_by
 from janus_training.recipe import load_config, write_config
 
@@ -24,6 +24,9 @@ SAMPLE = 8
 
 FIXED = {"optimiser": "method", "train": "dtype"}
 """Settings that moments and weights of a checkpoint are bound to."""
+
+SPLIT = "sets", "seed", "valid_fraction", "max_force"
+"""Of ``data``: what decides which frames are trained on and which are validated on."""
 
 NO_ROOM = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
@@ -104,14 +107,25 @@ def refuse_other(run: Path, config: Config) -> None:
 
 
 def refuse_unfit(run: Path, config: Config) -> None:
-    """Raise ``UserError`` where the checkpoints of ``run`` are of no use to ``config``."""
+    """Raise ``UserError`` where ``run`` cannot go on with ``config``: another model, optimiser, arithmetic or split."""
     before = run_config(run, [])
+    for key in {**before.model, **config.model}:
+        if before.model.get(key) != config.model.get(key):
+            raise UserError(
+                f"model.{key} cannot change while {run} goes on; leave that setting out, or start a new run"
+            )
     for part, name in FIXED.items():
         old, new = (getattr(getattr(held, part), name) for held in (before, config))
         if old != new:
             raise UserError(
                 f"{run} was begun with {part}.{name}={old} and cannot go on with {new}; "
                 "leave that setting out, or start a new run"
+            )
+    for key in SPLIT:
+        if getattr(config.data, key) != getattr(before.data, key):
+            raise UserError(
+                f"data.{key} is not what {run} began with, and frames it has trained on could come among those it "
+                f"validates on; leave data.{key} as it is or start a new run"
             )
 
 
@@ -141,17 +155,6 @@ def run_config(run: Path, settings: list[str]) -> Config:
     if not (run / CONFIG).is_file():
         raise UserError(f"{run} holds no run to resume ({CONFIG} is missing); leave --resume out")
     return load_config(run / CONFIG, settings)
-
-
-def refuse_other_split(run: Path, data: DataConfig) -> None:
-    """Raise ``UserError`` where ``data`` would put frames that ``run`` has trained on among those it validates on."""
-    before = run_config(run, []).data
-    for key in ("sets", "seed", "valid_fraction", "max_force"):
-        if getattr(data, key) != getattr(before, key):
-            raise UserError(
-                f"data.{key} is not what {run} began with, and frames it has trained on could come among those it "
-                f"validates on; leave data.{key} as it is or start a new run"
-            )
 
 
 def write_sample(run: Path, frames: list[Frame]) -> None:
