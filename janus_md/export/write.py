@@ -179,11 +179,14 @@ def _cluster(elements: list[str]) -> ase.Atoms:
 
 
 def _check(exact: MatRISMoE, path: Path, manifest: Manifest, frames: list[ase.Atoms]) -> None:
-    """Compare the file with the routed model in float64."""
+    """Compare the file with the routed model in float64: every frame, every task, charged and spinning ones, too."""
     potential = load_exported(path)
     energy_bound, force_bound = (1e-9, 1e-8) if manifest.dtype == "float64" else (2e-5, 2e-4)
-    for frame in frames:
-        batch = batch_graphs([build_graph(frame, manifest.cutoff, manifest.line_cutoff)])
+    states = _states(manifest)
+    for number in range(max(len(frames), len(states))):
+        frame, (task, charge, spin) = frames[number % len(frames)], states[number % len(states)]
+        graph = build_graph(frame, manifest.cutoff, manifest.line_cutoff)
+        batch = batch_graphs([graph], task=[task], charge=[charge], spin=[spin])
         expected = predict(exact, batch)
         found = predict(potential.module, batch)
         size = 1.0 + float(expected.forces.abs().max())
@@ -192,5 +195,16 @@ def _check(exact: MatRISMoE, path: Path, manifest: Manifest, frames: list[ase.At
         if not (energy <= energy_bound * size and force <= force_bound * size):
             raise UserError(
                 f"the exported model disagrees with the checkpoint on {frame.get_chemical_formula()} by "
-                f"{energy:.1e} eV/atom and {force:.1e} eV/Å, so nothing was written: try --precision double"
+                f"{energy:.1e} eV/atom and {force:.1e} eV/Å (task {manifest.tasks[task]}, charge {charge:g}, spin "
+                f"{spin:g}), so nothing was written: try --precision double"
             )
+
+
+def _states(manifest: Manifest) -> list[tuple[int, float, float]]:
+    """Tasks, charges (e) and spin multiplicities to compare at: each task, and each with what else the model uses."""
+    tasks = range(len(manifest.tasks))
+    states = [(task, 0.0, 0.0) for task in tasks]
+    if manifest.uses_charge or manifest.uses_spin:
+        charge, spin = float(manifest.uses_charge), 2.0 * manifest.uses_spin
+        states += [(task, charge, spin) for task in tasks]
+    return states

@@ -81,12 +81,31 @@ def test_unknown_element_and_existing_file(model, tmp_path) -> None:
     assert path.read_text() == "mine"
 
 
-def test_a_file_that_disagrees_is_never_written(model, tmp_path, monkeypatch) -> None:
+def an_expert(merged: MatRISMoE) -> None:
+    merged.blocks[1].experts.w2[..., 0] += 0.1
+
+
+def the_second_task(merged: MatRISMoE) -> None:
+    merged.embedding.task.weight[1] += 0.1
+
+
+def the_charge(merged: MatRISMoE) -> None:
+    merged.embedding.charge[0].weight += 0.5
+
+
+def the_spin(merged: MatRISMoE) -> None:
+    merged.embedding.spin[0].weight += 0.5
+
+
+@pytest.mark.parametrize("spoil", [an_expert, the_second_task, the_charge, the_spin])
+def test_a_file_that_disagrees_is_never_written(model, tmp_path, monkeypatch, spoil) -> None:
     def spoilt(model, elements=None):
         merged = exact(model, elements)
-        merged.blocks[1].experts.w2[..., 0] += 0.1
+        spoil(merged)
         return merged
 
+    if spoil in (the_charge, the_spin):
+        model = MatRISMoE(model.config.model_copy(update={"charge": True, "spin": True})).double()
     exact = write.merge_experts
     monkeypatch.setattr(write, "merge_experts", spoilt)
     with pytest.raises(UserError, match="disagrees with the checkpoint"):
