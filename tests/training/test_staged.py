@@ -148,7 +148,7 @@ def test_more_line_edges_than_the_traced_kernels_hold(
     line: int, runs: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kernels traced at 12 edges hold 16 here, so that larger batches take the plain step; at 40 none are traced."""
-    monkeypatch.setattr(staged, "shared_memory", lambda device: 25_000)
+    monkeypatch.setattr(staged, "shared_memory", lambda device: 40_000)
     model = MatRISMoE(preset("tiny", **SMALL, **VARIANTS["dense"])).double()
     engine = Uncompiled(model, TYPICAL._replace(line=line, slots=60))
     calls = []
