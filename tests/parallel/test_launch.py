@@ -129,6 +129,14 @@ def test_a_job_put_back_into_slurms_queue_resumes(
     assert_same_run(run, torchrun)
 
 
+def leave_only(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment of these alone."""
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.mark.parametrize("by", ["torchrun", "slurm"])
 def test_a_further_start_goes_on_with_what_its_launch_began_alone(
     recipe: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
@@ -159,18 +167,15 @@ def test_a_further_start_goes_on_with_what_its_launch_began_alone(
     [
         ({}, {}),
         ({"TORCHELASTIC_RUN_ID": "a"}, {"torchrun": "a"}),
-        ({"TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_ERROR_FILE": "/t/none_x/attempt_2/0/error.json",
-          "SLURM_JOB_ID": "7"}, {"torchrun": "/t/none_x", "slurm": "7"}),
+        ({"TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_ERROR_FILE": "logs/none_x/attempt_2/0/error.json",
+          "SLURM_JOB_ID": "7"}, {"torchrun": "logs/none_x", "slurm": "7"}),
         ({"TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_ERROR_FILE": "/dev/null"}, {}),
     ],
 )  # fmt: skip
 def test_what_tells_launches_apart(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: dict[str, str]
 ) -> None:
-    for name in os.environ:
-        monkeypatch.delenv(name)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+    leave_only(variables, monkeypatch)
     assert names_of_launch() == expected
 
 
@@ -312,10 +317,7 @@ def test_ctrl_c_saves_once_and_the_run_goes_on(recipe: Path, tmp_path: Path) -> 
 def test_what_the_environment_tells(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: Start | None
 ) -> None:
-    for name in os.environ:
-        monkeypatch.delenv(name)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+    leave_only(variables, monkeypatch)
     assert launcher() == expected
 
 

@@ -6,7 +6,10 @@ import pytest
 import yaml
 from training_support import metals
 
+import janus_training.loop as loop
 from janus_md.io import write_frames
+from janus_training.config import Config
+from janus_training.recipe import load_config
 
 TINY = {
     "model": {"preset": "tiny", "cutoff": 4.0, "line_cutoff": 3.0},
@@ -37,3 +40,10 @@ def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
+
+
+@pytest.fixture
+def config(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """The small recipe; the report, which takes most of such a run's time, is left out."""
+    monkeypatch.setattr(loop, "write_report", lambda *_: None)
+    return load_config(recipe)

@@ -4,7 +4,6 @@ import errno
 import gzip
 import json
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from training_support import rows_of
 
-import janus_training.checkpoint as checkpoint
 import janus_training.loop as loop
 from janus_md.cli.train import train as train_command
 from janus_md.errors import UserError
@@ -30,23 +29,10 @@ from janus_training.recipe import load_config
 from janus_training.run import run_config
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
-NOT_COMPARED = ("minutes",)
-
-
-def rows_of(run: Path) -> list[dict[str, Any]]:
-    """All metrics but the clock; floats as written, so equal means equal to the last bit."""
-    return [{k: v for k, v in row.items() if k not in NOT_COMPARED} for row in read_metrics(run)]
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
     return load_model(run / "checkpoints" / "last").state_dict()
-
-
-@pytest.fixture
-def config(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """The small recipe; the report, which takes most of such a run's time, is left out."""
-    monkeypatch.setattr(loop, "write_report", lambda *_: None)
-    return load_config(recipe)
 
 
 def test_a_run_leaves_everything_it_should(recipe: Path, tmp_path: Path) -> None:
@@ -269,215 +255,6 @@ def test_epochs_of_unlike_numbers_of_batches_are_trained_and_validated_whole(
     borders = [step for step in range(1, len(over)) if over[step] > over[step - 1]]
     assert over[-2:] == [3, 4] and borders == [4, 8, 13, 17]
     assert [row["step"] for row in rows if row.get("task") == "emt"] == [0, *borders]
-
-
-@pytest.fixture
-def stopped(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run that died in step 10, after a checkpoint at step 8 that is its last; that of step 4 is its best."""
-    scores = iter([3.0, 1.0, 2.0])
-    steps = iter(range(100))
-    honest = loop.take_step
-
-    def mortal(*arguments: Any) -> dict[str, Any]:
-        if next(steps) == 9:
-            raise MemoryError
-        return honest(*arguments)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "score", lambda *_: next(scores))
-        patched.setattr(loop, "take_step", mortal)
-        with pytest.raises(MemoryError):
-            train(config, tmp_path / "run")
-    monkeypatch.setattr(loop, "score", lambda *_: 4.0)
-    return tmp_path / "run"
-
-
-def resumed_from(run: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """What is said while ``run`` goes on to its end at step 11, without a step done twice in its metrics."""
-    train(run_config(run, []), run, resume=True)
-    steps = [row["step"] for row in read_metrics(run) if row["kind"] == "train"]
-    assert steps == list(range(1, 12))
-    assert (run / "checkpoints" / "last").readlink() == Path("step-00000011")
-    assert (run / "checkpoints" / "best").readlink() == Path("step-00000004")
-    return capsys.readouterr().err
-
-
-@pytest.mark.parametrize("lost", [["last"], ["best"], ["last", "best"]])
-def test_a_copy_without_links_goes_on_from_its_newest_checkpoint(
-    stopped: Path, capsys: pytest.CaptureFixture[str], lost: list[str]
-) -> None:
-    """As rsync -r leaves it."""
-    for link in lost:
-        (stopped / "checkpoints" / link).unlink()
-    said = resumed_from(stopped, capsys)
-    assert "going on from the checkpoint of step 8" in said
-    for link in lost:
-        assert f"checkpoints/{link} was missing" in said
-
-
-@pytest.mark.parametrize("kept", ["every folder", "best and last alone"])
-def test_a_copy_with_folders_for_links_goes_on(
-    stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: str
-) -> None:
-    """As cp -rL leaves it."""
-    copy = tmp_path / "copy"
-    shutil.copytree(stopped, copy, symlinks=False)
-    if kept != "every folder":
-        for folder in (copy / "checkpoints").glob("step-*"):
-            shutil.rmtree(folder)
-    said = resumed_from(copy, capsys)
-    assert "going on from the checkpoint of step 8" in said
-    assert "checkpoints/last was a folder; it is a link to step-00000008 again" in said
-
-
-def test_two_folders_for_one_step_that_differ_are_left_alone(stopped: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(stopped, copy, symlinks=False)
-    part = copy / "checkpoints" / "step-00000008" / "training.safetensors"
-    part.write_bytes(part.read_bytes()[:-10])
-    before = sorted(copy.rglob("*"))
-    with pytest.raises(UserError, match=r"last is a folder and not a link, and differs from"):
-        train(run_config(copy, []), copy, resume=True)
-    assert sorted(copy.rglob("*")) == before
-
-
-def test_a_link_to_nothing_is_named(stopped: Path) -> None:
-    for folder in (stopped / "checkpoints").glob("step-*"):
-        shutil.rmtree(folder)
-    rows = read_metrics(stopped)
-    with pytest.raises(UserError, match=r"last leads to step-00000008, which is missing"):
-        train(run_config(stopped, []), stopped, resume=True)
-    assert read_metrics(stopped) == rows
-
-
-def test_a_kill_between_the_links_does_not_leave_the_best_behind(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second checkpoint is better than the first, and than all that come after the kill."""
-    scores = iter([3.0, 1.0, *[2.0] * 9])
-    monkeypatch.setattr(loop, "score", lambda *_: next(scores))
-    honest = checkpoint.point
-
-    def killed(root: Path, link: str, name: str) -> None:
-        if (link, name) == ("best", "step-00000004"):
-            raise MemoryError
-        honest(root, link, name)
-
-    run = tmp_path / "run"
-    with monkeypatch.context() as patched:
-        patched.setattr(checkpoint, "point", killed)
-        with pytest.raises(MemoryError):
-            train(config, run)
-    train(run_config(run, []), run, resume=True)
-    assert (run / "checkpoints" / "best").readlink() == Path("step-00000004")
-
-
-def test_a_file_system_without_links_is_named(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused(*_: Any, **__: Any) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(Path, "symlink_to", refused)
-    with pytest.raises(UserError, match=r"run/checkpoints is on a file system without symbolic"):
-        train(config, tmp_path / "run")
-
-
-@pytest.mark.parametrize("setting", ["blocks=1", "cutoff=4.5", "preset=lean"])
-def test_the_model_of_a_run_stays(stopped: Path, setting: str) -> None:
-    before = {file: file.stat().st_mtime_ns for file in stopped.rglob("*")}
-    with pytest.raises(UserError, match=rf"model\.{setting.partition('=')[0]} cannot change while"):
-        train(run_config(stopped, [f"model.{setting}"]), stopped, resume=True)
-    assert {file: file.stat().st_mtime_ns for file in stopped.rglob("*")} == before
-
-
-@pytest.mark.parametrize("setting", ["optimiser.method=adamw", "train.dtype=float64"])
-def test_what_a_checkpoint_is_bound_to_stays(stopped: Path, setting: str) -> None:
-    key = setting.partition("=")[0]
-    before = {file: file.stat().st_mtime_ns for file in stopped.rglob("*")}
-    with pytest.raises(UserError, match=rf"run was begun with {key}=.* cannot go on with"):
-        train(run_config(stopped, [setting]), stopped, resume=True)
-    assert {file: file.stat().st_mtime_ns for file in stopped.rglob("*")} == before
-
-
-def test_settings_of_a_resumption_are_written_down(stopped: Path) -> None:
-    """What held until then stays beside them; nobody has to repeat them."""
-    first = (stopped / "config.yaml").read_text()
-    for steps in (10, 12):
-        train(run_config(stopped, [f"train.steps={steps}"]), stopped, resume=True)
-    assert (stopped / "config-until-step-8.yaml").read_text() == first
-    for name, steps in {"config-until-step-10": 10, "config": 12}.items():
-        assert load_config(stopped / f"{name}.yaml").train.steps == steps
-    assert read_metrics(stopped)[-1]["step"] == 12
-    assert len(list(stopped.glob("*config*"))) == 3
-
-
-def test_a_longer_run_takes_up_where_the_short_one_ended(config: Config, tmp_path: Path) -> None:
-    run = train(config, tmp_path / "run")
-    train(run_config(run, ["train.steps=15"]), run, resume=True)
-    steps = [row["step"] for row in read_metrics(run) if row["kind"] == "train"]
-    assert steps == list(range(1, 16))
-
-
-@pytest.mark.parametrize(
-    ("limits", "more"),
-    [
-        ({"steps": 11}, "train.steps"),
-        ({"steps": None, "epochs": 1}, "train.epochs"),
-        ({"steps": None, "max_minutes": 0.25}, "train.max_minutes"),
-    ],
-)
-def test_a_finished_run_is_left_as_it_is(
-    config: Config,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    limits: dict[str, Any],
-    more: str,
-) -> None:
-    monkeypatch.setattr(loop, "write_report", lambda run, *_: (run / "report.html").touch())
-    limited = config.train.model_copy(update=limits)
-    run = train(config.model_copy(update={"train": limited}), tmp_path / "run")
-    before = {file: file.stat().st_mtime_ns for file in run.rglob("*")}
-    words = rf"run is finished: .* min, the end that {more}=.* sets; .* --resume --set {more}=MORE"
-    with pytest.raises(UserError, match=words):
-        train(run_config(run, []), run, resume=True)
-    assert {file: file.stat().st_mtime_ns for file in run.rglob("*")} == before
-
-
-def test_a_run_killed_before_its_report_gets_it(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also where an earlier end has left one."""
-    monkeypatch.setattr(loop, "write_report", lambda run, *_: (run / "report.html").touch())
-    run = train(config, tmp_path / "run")
-    monkeypatch.setattr(loop, "write_report", lambda *_: None)
-    train(run_config(run, ["train.steps=15"]), run, resume=True)
-    written: list[Path] = []
-    monkeypatch.setattr(loop, "write_report", lambda run, *_: written.append(run))
-    train(run_config(run, []), run, resume=True)
-    assert written == [run]
-
-
-def test_a_run_does_not_go_on_with_another_split(config: Config, tmp_path: Path) -> None:
-    """Frames it has trained on would be among those it validates on."""
-    run = train(config, tmp_path / "run")
-    before = rows_of(run)
-    for setting in ("data.seed=5", "data.valid_fraction=0.3", "data.sets.1.valid_fraction=0.5"):
-        other = run_config(run, ["train.steps=14", setting])
-        with pytest.raises(UserError, match=r"data\.(seed|valid_fraction|sets) is not what"):
-            train(other, run, resume=True)
-    assert rows_of(run) == before
-    train(run_config(run, ["train.steps=12", "data.graph_memory=0"]), run, resume=True)
-
-
-def test_a_run_goes_on_from_another_folder(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    run = train(load_config(tmp_path / "recipe.yaml", ["data.root=data"]), tmp_path / "run")
-    monkeypatch.chdir(run)
-    train(run_config(run, ["train.steps=12"]), run, resume=True)
-    assert read_metrics(run)[-1]["step"] == 12
 
 
 def test_labels_that_nothing_is_trained_on_are_named(

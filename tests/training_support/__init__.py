@@ -1,4 +1,7 @@
-"""Labelled structures made on the spot."""
+"""Labelled structures made on the spot, and what two runs with them are compared by."""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase.build import bulk
@@ -6,6 +9,9 @@ from ase.calculators.emt import EMT
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from janus_md.io import Frame
+from janus_training.metrics import read_metrics
+
+NOT_COMPARED = ("minutes",)
 
 
 def metals(
@@ -25,3 +31,8 @@ def metals(
         atoms.calc = None
         frames.append(frame)
     return frames
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    """All metrics but the clock; floats as written, so equal means equal to the last bit."""
+    return [{k: v for k, v in row.items() if k not in NOT_COMPARED} for row in read_metrics(run)]
