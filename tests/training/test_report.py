@@ -1,6 +1,7 @@
 """What the report says of a run: its errors, whose they are, and what it reads from the routers."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ase.data import chemical_symbols
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE, preset
 from janus_training.evaluate import Result
+from janus_training.progress import Progress
 from janus_training.report import figures, write_report
 from janus_training.report.sharing import Sharing, group_agreement, group_of
 
@@ -39,7 +41,7 @@ def run_folder(folder: Path, rows: list[dict[str, Any]], last: int, best: int) -
     for link, step in (("last", last), ("best", best)):
         checkpoint = folder / "checkpoints" / f"step-{step:08d}"
         checkpoint.mkdir(parents=True, exist_ok=True)
-        (checkpoint / "training.json").write_text(json.dumps({"step": step}))
+        (checkpoint / "training.json").write_text(json.dumps(asdict(Progress(step=step))))
         (folder / "checkpoints" / link).symlink_to(checkpoint.name, target_is_directory=True)
     return folder
 

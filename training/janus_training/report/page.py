@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import html
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from janus_md.model import MatRISMoE
-from janus_training.checkpoint import STATE
+from janus_training.checkpoint_links import BEST, LAST
 from janus_training.evaluate import Result, by_task, errors_of
 from janus_training.metrics import read_metrics
+from janus_training.progress import read_progress
 from janus_training.report.sharing import Sharing, expert_sharing, group_agreement
 from janus_training.score import COLUMNS
 
@@ -87,10 +87,7 @@ def _facts(model: MatRISMoE, step: int) -> str:
 
 def _whose(run: Path, rows: Sequence[dict[str, Any]]) -> str:
     """Which weights the page is about; errors of those that eval and export take, where these are others."""
-    last, best = (
-        json.loads((run / "checkpoints" / link / STATE).read_text())["step"]
-        for link in ("last", "best")
-    )
+    last, best = (read_progress(run / "checkpoints" / link).step for link in (LAST, BEST))
     whose = f"Errors and plots on this page are of the averaged weights of step {last:,}, <code>checkpoints/last</code>"
     if best == last:
         return f"<p>{whose} and <code>checkpoints/best</code> in one.</p>"
