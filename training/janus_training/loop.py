@@ -62,7 +62,7 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
     Raises ``UserError`` where data, configuration or folder are at fault, or nothing is left to do.
     """
     run, clock = Path(run), Clock()
-    with joined(config.train.device) as device, written_to(run):
+    with joined(config.train.device) as device:
         mesh = make_mesh(config.parallel.unit, config.parallel.replicate)
         again = mesh.by_first(lambda: _is_started_again(run, config, resume))
         if resume:
@@ -74,7 +74,8 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
         data = prepare(config, frames)
         mended: list[str] = []
         if resume or again:
-            mended = mesh.by_first(lambda: mend_links(run))
+            with written_to(run):
+                mended = mesh.by_first(lambda: mend_links(run))
             finished = what_is_finished(run, config.train, len(data.sampler.epoch(0)), clock)
             if finished and again:
                 return run  # a rank died after the last thing there was to do
@@ -85,6 +86,7 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
             # Only now: whatever can be wrong with the input has been looked at.
             mesh.by_first(lambda: begin_run(run, config))
         with (
+            written_to(run),
             _settings(config),
             Reporter(config.train.log_every, mesh.first) as reporter,
             StepProfile(run, profile, mesh) as recorder,
