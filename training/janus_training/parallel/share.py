@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from janus_md.graph.batch import split_by_width
+from janus_md.graph.batch import Layout, split_by_width
 from janus_training.batches import Batch, GraphStore, Targets, targets_of
 from janus_training.parallel.balance import Assignment, assign, predicted_cost
 from janus_training.parallel.graph import Halo, Part, bisect, join_halos, take_part
@@ -58,7 +58,7 @@ class Shares:
         store, mesh = self._store, self._mesh
         chosen = [int(index) for index in chosen]
         unit = mesh.unit.size
-        plan = self.assignment(chosen)
+        plan = self._assignment(chosen)
         team = mesh.world.place // unit
         owners = {i: self._owners(chosen[i]) for i in plan.divided[team]}
         parts = [
@@ -78,26 +78,45 @@ class Shares:
             ),
             targets_of([store.frames[index] for index in own]),
         ]
-        layout = split_by_width if parts else store.layout  # narrow rows know no ghosts
-        of_frames = [(chosen[graph], owner) for graph, owner in owners.items()]
-        tokens = count_tokens(
-            [
-                self._atoms(of_frames, [chosen[i] for i in plan.whole[team * unit + place]], place)
-                for place in range(unit)
-            ],
-            layout,
-        )
-        layout = tokens.filled_up(layout)
+        tokens = self._tokens(chosen, plan, team, owners)
+        layout = tokens.filled_up(self._layout(owners))
         batch = store.put_together(graphs, indices, _joined(targets), members, layout)
         halo = join_halos(parts, batch.graphs.order, mesh.unit) if parts else None
         return Share(batch, halo, tokens, plan.imbalance)
 
-    def assignment(self, chosen: Sequence[int]) -> Assignment:
+    def slots(self, chosen: Sequence[int]) -> Integers:
+        """Slots of the tables that each rank makes of the frames ``chosen``, padding included, [ranks]."""
+        plan = self._assignment(chosen)
+        found = []
+        for team, divided in enumerate(plan.divided):
+            owners = {i: self._owners(chosen[i]) for i in divided}
+            found.append(self._tokens(chosen, plan, team, owners).edges.sum(axis=(1, 2)))
+        return np.concatenate(found)
+
+    def _assignment(self, chosen: Sequence[int]) -> Assignment:
         """Who takes which of the frames ``chosen``, by their places in it."""
         sizes = self._store.costs[list(chosen)]
         unit = self._mesh.unit.size
         divided = self._too_large(sizes) & (unit > 1)
         return assign(predicted_cost(sizes), divided, self._mesh.world.size, unit)
+
+    def _tokens(
+        self, chosen: Sequence[int], plan: Assignment, team: int, owners: dict[int, Integers]
+    ) -> Tokens:
+        """Of all ranks of unit ``team``; ``owners``: place of each atom of its divided frames."""
+        unit = self._mesh.unit.size
+        of_frames = [(chosen[graph], owner) for graph, owner in owners.items()]
+        return count_tokens(
+            [
+                self._atoms(of_frames, [chosen[i] for i in plan.whole[team * unit + place]], place)
+                for place in range(unit)
+            ],
+            self._layout(owners),
+        )
+
+    def _layout(self, owners: dict[int, Integers]) -> Layout:
+        """Narrow rows know no ghosts, which divided frames have."""
+        return split_by_width if owners else self._store.layout
 
     def _atoms(
         self, owners: Sequence[tuple[int, Integers]], whole: Sequence[int], place: int

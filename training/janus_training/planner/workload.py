@@ -49,9 +49,9 @@ class Workload:
         """What the rank whose mesh this is takes."""
         return self._shares(mesh, janus)(self.batch.tolist())
 
-    def loads(self, mesh: Mesh, janus: Janus) -> NDArray[np.float64]:
-        """Predicted cost of all ranks that divide the batch."""
-        return self._shares(mesh, janus).assignment(self.batch.tolist()).loads
+    def slots(self, mesh: Mesh, janus: Janus) -> NDArray[np.int64]:
+        """Edges, padding included, of all ranks that divide the batch."""
+        return self._shares(mesh, janus).slots(self.batch.tolist())
 
     def _shares(self, mesh: Mesh, janus: Janus) -> Shares:
         if self.per_rank:
@@ -99,12 +99,12 @@ def _copies(costs: NDArray[np.int64], budget: BatchConfig) -> int:
 
 
 def busiest(work: Workload, layout: Layout) -> int:
-    """The rank with most to do by predicted cost; of one unit where all units are alike."""
+    """The rank with most edges, padding included; of one unit where all units are alike."""
     config = layout.applied(work.config)
     with torch.device("meta"):
         model = MatRISMoE(resolve_model(config.model, [], []))
     alone = Janus(model, Mesh(), config.parallel, config.train.memory)
-    return int(np.argmax(work.loads(imagined_mesh(layout, 0, Traffic()), alone)))
+    return int(np.argmax(work.slots(imagined_mesh(layout, 0, Traffic()), alone)))
 
 
 def routes(config: Config, data: Data) -> Chosen:
@@ -112,10 +112,14 @@ def routes(config: Config, data: Data) -> Chosen:
     with torch.device("meta"):
         model = MatRISMoE(resolve_model(config.model, [], []))
     if sum(p.numel() for p in model.parameters()) <= LARGEST_MADE:
-        made = new_model(config, data)
-        return {name: chosen_experts(layer.router) for name, layer in _routed(made)}
+        return routes_of(new_model(config, data))
     torch.manual_seed(config.train.seed)
     return {name: chosen_experts(_drawn(layer.router)) for name, layer in _routed(model)}
+
+
+def routes_of(model: MatRISMoE) -> Chosen:
+    """Experts of each element in every layer of a model with weights."""
+    return {name: chosen_experts(layer.router) for name, layer in _routed(model)}
 
 
 def _routed(model: MatRISMoE) -> list[tuple[str, RoutedExperts]]:
