@@ -16,8 +16,6 @@ import argparse
 import json
 import platform
 import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +24,20 @@ import torch
 from ase.data import chemical_symbols
 from structures import structure
 
-from janus_md.graph.batch import NarrowRows, keep_together
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE
 from janus_training.batches import GraphStore
 from janus_training.config import Config
 from janus_training.model_section import resolve_model
 from janus_training.optimizer import build_optimizer
-from janus_training.parallel.experts import chosen_experts
 from janus_training.parallel.janus import Janus
 from janus_training.parallel.ledger import PHASES, UPDATE, Ledger
 from janus_training.parallel.mesh import Mesh
 from janus_training.parallel.share import Share, Shares
-from janus_training.planner.layout import Layout
+from janus_training.planner.measure import ALONE, elapsed, finish, product_rate
 from janus_training.planner.rehearsal import rehearse
+from janus_training.planner.workload import routes_of
+from janus_training.prepare import suited_layout
 from janus_training.staged import Sizes, StagedDerivatives
 from janus_training.step import take_step
 
@@ -48,7 +46,6 @@ MODELS: dict[str, dict[str, Any]] = {
     "moe-l-block": {"preset": "moe-l", "blocks": 1},
 }
 FORMS = "plain", "compiled"
-ALONE = Layout(1, 1, False, False, False, False)
 WARM_UPS = 3
 ROWS_OF_PROFILE = 15
 
@@ -70,7 +67,7 @@ def main() -> None:
     device = torch.device(options.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
-    product = product_tflops(device)
+    product = product_rate(device, 8192 if device.type == "cuda" else 1024) / 1e12
     peak = options.tflops or product
     print(f"{named(device)}: a large product {product:.3g} TFLOPS, peak {peak:.3g}")
     rows = []
@@ -97,10 +94,8 @@ class Step:
     ) -> None:
         self.name, self.form, self.device = name, form, device
         symbols = chemical_symbols[1 : elements + 1]
-        self.config = configuration(MODELS[name], symbols)
+        self.config = configuration(MODELS[name], symbols, compiled=form == "compiled")
         store = crystals(self.config, symbols, atoms, copies)
-        if form == "compiled" and store.layout is None:
-            store.layout = keep_together
         torch.manual_seed(0)
         model = MatRISMoE(resolve_model(self.config.model, [], []))
         self.flops = operations(model, self.config, store)
@@ -121,7 +116,7 @@ class Step:
         """Seconds, operations and shares of the peak, with and without the optimiser's update."""
         for _ in range(WARM_UPS):
             self()
-        whole = statistics.median(seconds(self, self.device) for _ in range(repeats))
+        whole = statistics.median(elapsed(self, self.device) for _ in range(repeats))
         phases = self.phases(repeats)
         flops = sum(self.flops.values())
         before_update = flops - self.flops.get(UPDATE, 0.0)
@@ -180,14 +175,18 @@ class WaitingLedger(Ledger):
 
     def _leave(self) -> None:
         if self.waits:
-            wait(self._device)
+            finish(self._device)
         super()._leave()
 
 
-def configuration(fields: dict[str, Any], symbols: list[str]) -> Config:
+def configuration(fields: dict[str, Any], symbols: list[str], compiled: bool) -> Config:
     """A recipe with this model, all else its default."""
     model = resolve_model(fields, symbols, ["random"]).model_dump(mode="json")
-    content = {"model": model, "data": {"sets": [{"path": "none"}]}, "train": {"steps": 1}}
+    content = {
+        "model": model,
+        "data": {"sets": [{"path": "none"}]},
+        "train": {"steps": 1, "compile": compiled},
+    }
     return Config.model_validate(content)
 
 
@@ -201,44 +200,16 @@ def crystals(config: Config, symbols: list[str], atoms: int, copies: int) -> Gra
         frames.append(Frame(made, -3.0 * len(made), forces, None, task="random"))
     model = config.model
     store = GraphStore(frames, model["tasks"], model["cutoff"], model["line_cutoff"], 1.0)
-    if not resolve_model(model, [], []).num_line_blocks:
-        store.layout = NarrowRows.suited(store.atoms_by_neighbours)
+    store.layout = suited_layout(config, store)
     return store
 
 
 def operations(model: MatRISMoE, config: Config, store: GraphStore) -> dict[str, float]:
     """Of the products of a step, by phase."""
-    chosen = {
-        name.removesuffix(".router"): chosen_experts(module)
-        for name, module in model.named_modules()
-        if name.endswith(".router")
-    }
+    chosen = routes_of(model)
     batch = range(len(store))
     step = rehearse(config, ALONE, 0, lambda m, j: Shares(store, m, j.too_large)(batch), chosen)
     return dict(step.flops)
-
-
-def product_tflops(device: torch.device) -> float:
-    """Of the product of two large square matrices."""
-    size = 8192 if device.type == "cuda" else 1024
-    a = torch.randn(size, size, device=device)
-    times = [seconds(lambda: a @ a, device) for _ in range(6)]
-    return 2 * size**3 / min(times[1:]) / 1e12
-
-
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Wall seconds on a GPU, processor seconds on a CPU, where other work goes on."""
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    wait(device)
-    begin = clock()
-    work()
-    wait(device)
-    return clock() - begin
-
-
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def named(device: torch.device) -> str:

@@ -48,3 +48,10 @@ def test_a_profile_names_the_largest_operators_first(step, tmp_path) -> None:
     shares = [row["share"] for row in found]
     assert shares == sorted(shares, reverse=True) and 0.0 < sum(shares) <= 1.0
     assert (tmp_path / "tiny-plain.json.gz").stat().st_size > 0
+
+
+def test_a_compiled_step_takes_all_atoms_in_one_table(script) -> None:
+    """A model with line attention came in several tables, which a compiled step cannot take."""
+    peak = script("peak")
+    config = peak.configuration({"preset": "tiny"}, ["H", "O"], compiled=True)
+    assert len(peak.crystals(config, ["H", "O"], 64, 2).batch(range(2)).graphs.neighbours) == 1

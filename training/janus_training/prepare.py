@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from janus_md.errors import UserError
-from janus_md.graph.batch import NarrowRows, keep_together
+from janus_md.graph.batch import Layout, NarrowRows, keep_together, split_by_width
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE
 from janus_training.batches import LABELS, GraphStore
@@ -70,11 +70,15 @@ def prepare(config: Config, frames: Frames) -> Data:
         GraphStore(members, model["tasks"], *cutoffs, config.data.graph_memory)
         for members in (frames.train, frames.valid)
     )
-    if not resolve_model(model, [], []).num_line_blocks:
-        train.layout = NarrowRows.suited(train.atoms_by_neighbours)
-    elif config.train.compile:
-        train.layout = keep_together
+    train.layout = suited_layout(config, train)
     return Data(frames, train, valid, BudgetSampler(train.costs, config.batch, config.train.seed))
+
+
+def suited_layout(config: Config, store: GraphStore) -> Layout:
+    """How batches to train on are put into tables: narrow rows where nothing attends to angles, else by width."""
+    if not resolve_model(config.model, [], []).num_line_blocks:
+        return NarrowRows.suited(store.atoms_by_neighbours)
+    return keep_together if config.train.compile else split_by_width
 
 
 def new_model(config: Config, data: Data) -> MatRISMoE:

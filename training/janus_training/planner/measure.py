@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from janus_training.batches import GraphStore
 from janus_training.config import Config
 from janus_training.model_section import resolve_model
 from janus_training.optimizer import build_optimizer
-from janus_training.parallel.experts import chosen_experts
 from janus_training.parallel.janus import Janus
 from janus_training.parallel.mesh import Mesh
 from janus_training.parallel.processes import on_ranks
@@ -29,6 +29,7 @@ from janus_training.parallel.share import Shares
 from janus_training.planner.layout import Layout
 from janus_training.planner.machine import Link, Machine
 from janus_training.planner.rehearsal import Rehearsal, rehearse
+from janus_training.planner.workload import routes_of
 from janus_training.step import take_step
 
 TRIALS: Sequence[tuple[dict[str, Any], int]] = (
@@ -43,6 +44,7 @@ TRIALS: Sequence[tuple[dict[str, Any], int]] = (
 
 REPEATS = 4
 PATIENCE_S = 600
+CPU = torch.device("cpu")
 ALONE = Layout(1, 1, False, False, False, False)
 
 
@@ -62,7 +64,7 @@ def measured() -> Machine:
     try:
         steps = [_seconds(trial) for trial in TRIALS]
         rates = fitted([_rehearsed(trial) for trial in TRIALS], steps)
-        peak = max(_peak(), rates.products)  # other work may have slowed one of them
+        peak = max(product_rate(), rates.products)  # other work may have slowed one of them
     finally:
         torch.set_num_threads(threads)
     cores = len(os.sched_getaffinity(0))
@@ -127,12 +129,8 @@ def _seconds(trial: tuple[dict[str, Any], int]) -> float:
     janus = Janus(model, Mesh(), config.parallel)
     optimizer = build_optimizer(model, config.optimiser, 1.0)
     share = Shares(_store(config), janus.mesh, janus.too_large)(range(count))
-    times = []
-    for _ in range(REPEATS):
-        begin = time.process_time()
-        take_step(janus, optimizer, share, config, 1.0)
-        times.append(time.process_time() - begin)
-    return min(times[1:])
+    step = partial(take_step, janus, optimizer, share, config, 1.0)
+    return min([elapsed(step) for _ in range(REPEATS)][1:])
 
 
 def _rehearsed(trial: tuple[dict[str, Any], int]) -> Rehearsal:
@@ -140,25 +138,32 @@ def _rehearsed(trial: tuple[dict[str, Any], int]) -> Rehearsal:
     config = _config(fields)
     torch.manual_seed(0)
     model, store = MatRISMoE(resolve_model(config.model, [], [])), _store(config)
-    chosen = {
-        name.removesuffix(".router"): chosen_experts(module)
-        for name, module in model.named_modules()
-        if name.endswith(".router")
-    }
+    chosen = routes_of(model)
     return rehearse(
         config, ALONE, 0, lambda m, j: Shares(store, m, j.too_large)(range(count)), chosen
     )
 
 
-def _peak() -> float:
-    """FLOPS of a large product on one thread."""
-    a = torch.randn(1024, 1024)
-    times = []
-    for _ in range(6):
-        begin = time.process_time()
-        torch.mm(a, a)
-        times.append(time.process_time() - begin)
-    return 2 * 1024**3 / min(times[1:])
+def product_rate(device: torch.device = CPU, size: int = 1024) -> float:
+    """FLOPS of a product of two matrices of ``size`` rows and columns, on a CPU of as many threads as torch has."""
+    a = torch.randn(size, size, device=device)
+    return 2 * size**3 / min([elapsed(lambda: torch.mm(a, a), device) for _ in range(6)][1:])
+
+
+def elapsed(work: Callable[[], object], device: torch.device = CPU) -> float:
+    """Wall seconds on a GPU; processor seconds on a CPU, where other work does not count."""
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    finish(device)
+    begin = clock()
+    work()
+    finish(device)
+    return clock() - begin
+
+
+def finish(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _messages() -> tuple[float, float]:
