@@ -145,6 +145,9 @@ RECIPES = {
     "little memory": {"train": {"memory": 0}},
     "four units": {"parallel": {"replicate": 4}},
     "gathered again": {"parallel": {"unit": 2, "regather": True}},
+    "divided and compressed": {
+        "parallel": {"unit": 2, "shard_graphs": True, "compress_experts": "fp16"}
+    },
 }
 
 

@@ -256,6 +256,8 @@ def test_a_rank_alone_recomputes_where_it_is_told_to() -> None:
     ("settings", "said"),
     [
         (["parallel.regather=true"], "set regather=auto or unit=N above 1"),
+        (["parallel.shard_graphs=true"], "set shard_graphs=auto or unit=N above 1"),
+        (["parallel.compress_experts=fp16"], "set compress_experts=none or unit=N above 1"),
         (["parallel.recompute=true", "train.compile=true"], "parallel.recompute=auto"),
     ],
 )

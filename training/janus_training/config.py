@@ -254,12 +254,20 @@ class ParallelConfig(Part):
     overlap: bool = Field(True, description="Compute while messages are under way.")
 
     @model_validator(mode="after")
-    def _weights_to_gather(self) -> ParallelConfig:
-        if self.regather is True and self.unit == 1:
+    def _ranks_to_share_with(self) -> ParallelConfig:
+        for name, usual in self.of_several().items() if self.unit == 1 else ():
             raise ValueError(
-                "a unit of one rank has no weights to gather again: set regather=auto or unit=N above 1"
+                f"a unit of one rank has no other to share with: set {name}={usual} or unit=N above 1"
             )
         return self
+
+    def of_several(self) -> dict[str, str]:
+        """What is asked for that only units of several ranks can do, and what to set instead."""
+        asks = {"regather": True, "shard_graphs": True, "compress_experts": "fp16"}
+        fields = type(self).model_fields
+        return {
+            name: fields[name].default for name, so in asks.items() if getattr(self, name) == so
+        }
 
 
 class TrackConfig(Part):

@@ -74,8 +74,7 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
         data = prepare(config, frames)
         mended: list[str] = []
         if resume or again:
-            with written_to(run):
-                mended = mesh.by_first(lambda: mend_links(run))
+            mended = mesh.by_first(lambda: _mended(run))
             finished = what_is_finished(run, config.train, len(data.sampler.epoch(0)), clock)
             if finished and again:
                 return run  # a rank died after the last thing there was to do
@@ -98,6 +97,11 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
             if missed := recorder.missed():
                 reporter.say(missed)
     return run
+
+
+def _mended(run: Path) -> list[str]:
+    with written_to(run):
+        return mend_links(run)
 
 
 def _is_started_again(run: Path, config: Config, resume: bool) -> bool:

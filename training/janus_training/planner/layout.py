@@ -46,9 +46,8 @@ class Layout:
     def settings(self, config: Config) -> dict[str, bool | int | str]:
         """What to ``--set`` for it on top of a recipe."""
         fields = PARALLEL if self.unit > 1 else ("unit", "recompute", "regather")
-        found: dict[str, bool | int | str] = {
-            f"parallel.{name}": getattr(self, name) for name in fields
-        }
+        parallel = self._undone(config) | {name: getattr(self, name) for name in fields}
+        found = {f"parallel.{name}": value for name, value in parallel.items()}
         if config.parallel.replicate not in ("auto", self.ranks // self.unit):
             found["parallel.replicate"] = "auto"
         if config.train.compile and not self._compiles:
@@ -57,11 +56,15 @@ class Layout:
 
     def applied(self, config: Config) -> Config:
         """A configuration with this layout."""
-        layout = {name: getattr(self, name) for name in PARALLEL}
+        layout = self._undone(config) | {name: getattr(self, name) for name in PARALLEL}
         parallel = config.parallel.model_copy(update=layout | {"replicate": "auto"})
         compiled = config.train.compile and self._compiles
         train = config.train.model_copy(update={"compile": compiled})
         return config.model_copy(update={"parallel": parallel, "train": train})
+
+    def _undone(self, config: Config) -> dict[str, bool | int | str]:
+        """What takes back settings that a unit of one rank cannot have."""
+        return dict(config.parallel.of_several()) if self.unit == 1 else {}
 
     @property
     def _compiles(self) -> bool:
