@@ -1,10 +1,11 @@
-"""Dense models beside models with routed experts: equal active parameters, equal wall time, several seeds.
+"""Models side by side, dense and with routed experts: equal active parameters, equal wall time, several seeds.
 
     python benchmarks/accuracy/experts.py --minutes 6 --seeds 0 1 2 --data ../shared/data -o RUNS
 
-Trains every model of ``experts.yaml`` on the frames of ``hot-crystals`` and ``mptrj`` together, each a task, seed by
-seed and model by model, so that a change of the machine's pace meets all of them; prints validation errors, means and
-ranges over seeds. RUNS/experts.json holds what is done, which is not done again. See README.md beside this file.
+Trains every model of ``experts.yaml``, or of another file beside it (``--models parts``), on the frames of
+``hot-crystals`` and ``mptrj`` together, each a task, seed by seed and model by model, so that a change of the machine's
+pace meets all of them; prints validation errors, means and ranges over seeds. RUNS/experts.json holds what is done,
+which is not done again. See README.md beside this file.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from janus_md.calculators.source import checkpoint_folder
 from janus_md.errors import UserError, nearest
 from janus_md.export.write import active_parameters
 from janus_md.model.checkpoint import load_model
+from janus_training import yaml_files
 from janus_training.metrics import read_metrics
 
 HERE = Path(__file__).resolve().parent
@@ -37,10 +39,9 @@ Run = dict[str, Any]
 
 
 def main() -> None:
-    plan = yaml.safe_load((HERE / "experts.yaml").read_text())
-    models = plan.pop("models")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", default=list(models), metavar="MODEL")
+    parser.add_argument("--models", type=Path, default=Path("experts"), metavar="FILE")
+    parser.add_argument("--only", nargs="+", metavar="MODEL")
     parser.add_argument("--minutes", type=float, default=6.0, help="wall time of each training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--cores", type=int, nargs="+", help="pin everything to these cores")
@@ -49,13 +50,14 @@ def main() -> None:
     options = parser.parse_args()
     file = options.output / "experts.json"
     try:
-        check(options, models)
+        plan, models = read_models(options.models, options.only)
+        check(options)
         runs: list[Run] = stored(file)
         if options.cores is not None:
             pin(options.cores)
         recipes = {
-            name: recipe(plan, models[name], options.data.resolve(), options.output.resolve())
-            for name in options.only
+            name: recipe(plan, model, options.data.resolve(), options.output.resolve())
+            for name, model in models.items()
         }
     except UserError as error:
         sys.exit(f"experts.py: {error}")
@@ -73,11 +75,19 @@ def main() -> None:
     print(table([run for run in runs if run["minutes"] == options.minutes]))
 
 
-def check(options: argparse.Namespace, models: dict[str, Any]) -> None:
-    """Raises ``UserError`` for what no run could be made of."""
-    for name in options.only:
+def read_models(file: Path, only: list[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the models of a file share, and those that are wanted. Raises ``UserError`` where they are not there."""
+    file = yaml_files.find(file, [HERE], "file of models")
+    plan = yaml_files.read(file, "model and models")
+    models = plan.pop("models", {})
+    for name in only or []:
         if name not in models:
-            raise UserError(f"model '{name}' is not in experts.yaml{nearest(name, models)}")
+            raise UserError(f"model '{name}' is not in {file.name}{nearest(name, models)}")
+    return plan, {name: models[name] for name in only or models}
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raises ``UserError`` for what no run could be made of."""
     if options.minutes <= 0 or min(options.seeds) < 0:
         raise UserError("--minutes must be positive, and --seeds must not be negative")
 

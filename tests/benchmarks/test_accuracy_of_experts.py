@@ -26,19 +26,28 @@ def test_models_of_a_width_have_as_many_active_parameters() -> None:
     assert len(found) > 1 and all(len(counts) == 1 for counts in found.values())
 
 
+def test_models_of_parts_differ_in_parts_alone() -> None:
+    plan = yaml.safe_load((SCRIPTS / "parts.yaml").read_text())
+    found: dict[int, set[int]] = {}
+    for own in plan["models"].values():
+        config = resolve_model({**plan["model"], **own, "elements": ["H", "O", "Si"]}, [], [])
+        found.setdefault(config.num_line_blocks, set()).add(active_parameters(MatRISMoE(config)))
+    assert len(found) == 2 and all(len(counts) == 1 for counts in found.values())
+
+
 def test_models_are_trained_once_and_tabled(
     script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, runs = tmp_path / "data", tmp_path / "runs"
     write_frames(data / "hot-crystals-1k.extxyz", metals(30, seed=2))
     write_frames(data / "mptrj-1k.extxyz", metals(30, seed=3))
-    words = ["--only", "dense-16", "routed-16", "--minutes", "5", "--seeds", "0"]
-    monkeypatch.setattr(sys, "argv", ["experts.py", *words, "--data", str(data), "-o", str(runs)])
-    module = script("experts")
     plan = yaml.safe_load((SCRIPTS / "experts.yaml").read_text())
     plan["train"]["steps"] = 3
-    (tmp_path / "experts.yaml").write_text(yaml.safe_dump(plan))
-    monkeypatch.setattr(module, "HERE", tmp_path)
+    (tmp_path / "short.yaml").write_text(yaml.safe_dump(plan))
+    words = ["--only", "dense-16", "routed-16", "--minutes", "5", "--seeds", "0"]
+    words += ["--models", str(tmp_path / "short.yaml"), "--data", str(data), "-o", str(runs)]
+    monkeypatch.setattr(sys, "argv", ["experts.py", *words])
+    module = script("experts")
     module.main()
     shown = capsys.readouterr().out
     dense, routed = json.loads((runs / "experts.json").read_text())
@@ -68,6 +77,10 @@ def test_errors_of_both_sets_are_over_all_their_frames(script, tmp_path: Path) -
     ("words", "sentence"),
     [
         (["--only", "routed-61"], r"model 'routed-61' is not in experts\.yaml \(did you mean"),
+        (
+            ["--models", "expert"],
+            r"file of models expert does not exist \(did you mean 'experts'\?\)",
+        ),
         (["--minutes", "0"], "--minutes must be positive"),
         (["--seeds", "-1"], "--seeds must not be negative"),
     ],
