@@ -50,7 +50,7 @@ CASES: dict[int, list[Case]] = {
         (Layout(4, 2, True, True, True, True), False, {}, TWO),
         (Layout(4, 2, True, False, False, False), False, {"overlap": False}, TWO),
         (Layout(4, 4, False, True, False, False), False, {}, TWO | {"line_blocks": 0}),
-        (Layout(4, 4, True, True, True, False), True, {"compress_experts": "fp16"}, TWO),
+        (Layout(4, 4, True, True, True, False), True, {"unit": 4, "compress_experts": "fp16"}, TWO),
     ],
 }
 
