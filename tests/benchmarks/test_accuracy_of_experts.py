@@ -16,22 +16,16 @@ from janus_training.model_section import resolve_model
 SCRIPTS = Path(__file__).parents[2] / "benchmarks" / "accuracy"
 
 
-def test_models_of_a_width_have_as_many_active_parameters() -> None:
-    plan = yaml.safe_load((SCRIPTS / "experts.yaml").read_text())
-    found: dict[int, set[int]] = {}
-    for own in plan["models"].values():
-        section = {**plan["model"], **own, "elements": ["H", "O", "Si"]}
-        model = MatRISMoE(resolve_model(section, [], []))
-        found.setdefault(section["width"], set()).add(active_parameters(model))
-    assert len(found) > 1 and all(len(counts) == 1 for counts in found.values())
-
-
-def test_models_of_parts_differ_in_parts_alone() -> None:
-    plan = yaml.safe_load((SCRIPTS / "parts.yaml").read_text())
+@pytest.mark.parametrize(
+    ("file", "alike"), [("experts.yaml", "width"), ("parts.yaml", "num_line_blocks")]
+)
+def test_models_that_are_compared_have_as_many_active_parameters(file: str, alike: str) -> None:
+    plan = yaml.safe_load((SCRIPTS / file).read_text())
     found: dict[int, set[int]] = {}
     for own in plan["models"].values():
         config = resolve_model({**plan["model"], **own, "elements": ["H", "O", "Si"]}, [], [])
-        found.setdefault(config.num_line_blocks, set()).add(active_parameters(MatRISMoE(config)))
+        counts = found.setdefault(getattr(config, alike), set())
+        counts.add(active_parameters(MatRISMoE(config)))
     assert len(found) == 2 and all(len(counts) == 1 for counts in found.values())
 
 

@@ -255,7 +255,9 @@ class ParallelConfig(Part):
 
     @model_validator(mode="after")
     def _ranks_to_share_with(self) -> ParallelConfig:
-        for name, usual in self.of_several().items() if self.unit == 1 else ():
+        asked = self.of_several()
+        if self.unit == 1 and asked:
+            name, usual = next(iter(asked.items()))
             raise ValueError(
                 f"a unit of one rank has no other to share with: set {name}={usual} or unit=N above 1"
             )
@@ -263,11 +265,9 @@ class ParallelConfig(Part):
 
     def of_several(self) -> dict[str, str]:
         """What is asked for that only units of several ranks can do, and what to set instead."""
-        asks = {"regather": True, "shard_graphs": True, "compress_experts": "fp16"}
-        fields = type(self).model_fields
-        return {
-            name: fields[name].default for name, so in asks.items() if getattr(self, name) == so
-        }
+        shared = {"regather": True, "shard_graphs": True, "compress_experts": "fp16"}
+        asked = [name for name, value in shared.items() if getattr(self, name) == value]
+        return {name: type(self).model_fields[name].default for name in asked}
 
 
 class TrackConfig(Part):

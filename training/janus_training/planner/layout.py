@@ -64,7 +64,7 @@ class Layout:
 
     def _undone(self, config: Config) -> dict[str, bool | int | str]:
         """What takes back settings that a unit of one rank cannot have."""
-        return dict(config.parallel.of_several()) if self.unit == 1 else {}
+        return {**config.parallel.of_several()} if self.unit == 1 else {}
 
     @property
     def _compiles(self) -> bool:
