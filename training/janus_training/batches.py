@@ -195,7 +195,8 @@ def prefetch(source: Iterator[Item], depth: int) -> Generator[Item, None, None]:
     """The items of ``source``, made up to ``depth`` ahead by a background thread.
 
     Order and content are those of ``source``; an exception in it is raised here in its turn. Closing
-    the iterator ends the thread.
+    the iterator ends the thread, which computes without helpers: where there are more OpenMP threads than
+    cores, libgomp lets all of them sleep between parallel regions, and waking them costs more than they gain.
     """
     ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=depth)
     stopped = threading.Event()
@@ -209,6 +210,7 @@ def prefetch(source: Iterator[Item], depth: int) -> Generator[Item, None, None]:
                 continue
 
     def work() -> None:
+        torch.set_num_threads(1)  # a second team of threads would keep the step's from spinning
         try:
             for item in source:
                 put((item, None))
