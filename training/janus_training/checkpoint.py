@@ -54,8 +54,7 @@ class Checkpoints:
         self._root = run / "checkpoints"
         self._janus, self._optimizer, self._ema = janus, optimizer, ema
         self._behind = behind
-        # Without OpenMP threads of its own, as :func:`janus_training.batches.prefetch` is, and why.
-        self._writer = ThreadPoolExecutor(1, "checkpoint", torch.set_num_threads, (1,))
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._written: Future[None] | None = None
         self._closed: Future[None] | None = None
         self._abandoned = Event()
