@@ -43,7 +43,7 @@ def load_model(folder: str | Path) -> MatRISMoE:
     for name in (DESCRIPTION, WEIGHTS):
         if not is_written(folder / name):
             raise UserError(f"{folder / name} is missing: {folder} is not a model checkpoint")
-    config = _load_config(folder / DESCRIPTION)
+    config = load_description(folder)
     with closing(Parts(folder / WEIGHTS)) as parts:
         state = parts.all()
     with torch.device("meta"):
@@ -59,7 +59,9 @@ def load_model(folder: str | Path) -> MatRISMoE:
     return model
 
 
-def _load_config(file: Path) -> ModelConfig:
+def load_description(folder: str | Path) -> ModelConfig:
+    """The configuration of the model in ``folder``, without its weights; raises ``UserError`` as :func:`load_model`."""
+    file = Path(folder) / DESCRIPTION
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
         version = description["format_version"]

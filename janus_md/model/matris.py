@@ -181,11 +181,16 @@ class MatRISMoE(nn.Module):
             energy_scale: eV, the typical size of a force component times 1 Å.
             mean_neighbours, mean_line_neighbours: per atom, inside the cutoff and the line cutoff.
         """
-        table = self.heads["energy"].references.table
-        for (task, element), energy in reference_energies.items():
-            table[self.config.tasks.index(task), self.config.elements.index(element)] = energy
+        self.set_references(reference_energies)
         self.heads["energy"].scale.fill_(energy_scale)
         for block in self.blocks:
             block.attention.scale.fill_(max(mean_neighbours, 1.0) ** -0.5)
             if block.has_line:
                 block.line.scale.fill_(max(mean_line_neighbours, 1.0) ** -0.5)
+
+    @torch.jit.unused
+    def set_references(self, reference_energies: dict[tuple[str, str], float]) -> None:
+        """Write reference energies, eV for (task, element), into the model."""
+        table = self.heads["energy"].references.table
+        for (task, element), energy in reference_energies.items():
+            table[self.config.tasks.index(task), self.config.elements.index(element)] = energy

@@ -112,6 +112,15 @@ def test_eigenbases_go_on(recipe: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(two[name], expected[name], rtol=1e-6, atol=1e-8, msg=name)
 
 
+def test_ranks_begin_with_a_trained_model(recipe: Path, four: Path, tmp_path: Path) -> None:
+    """As one process does, here with a checkpoint in parts."""
+    settings = [*DOUBLE, f"start.run={four}", "train.steps=3"]
+    for ranks, name in ((1, "one"), (2, "two")):
+        job = recipe, tmp_path / name, [*settings, *on(ranks)]
+        on_ranks(ranks, train_each, [job])
+    assert_close(tmp_path / "two", tmp_path / "one")
+
+
 def test_only_a_half_written_checkpoint_is_none(four: Path, tmp_path: Path) -> None:
     """The run begins anew."""
     run = tmp_path / "start"

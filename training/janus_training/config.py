@@ -270,6 +270,18 @@ class ParallelConfig(Part):
         return {name: type(self).model_fields[name].default for name in asked}
 
 
+class StartConfig(Part):
+    """A trained model to go on from, in place of random weights; architecture and elements are that model's."""
+
+    run: str = Field(
+        description="Folder of a run (its best checkpoint) or of a checkpoint; relative to the working directory."
+    )
+    task: str | None = Field(
+        None,
+        description="Its task that new ones begin as; null: its only one. A task of the same name goes on.",
+    )
+
+
 class TrackConfig(Part):
     """Where metrics go besides ``metrics.jsonl`` and ``metrics.csv``."""
 
@@ -281,6 +293,7 @@ class Config(Part):
     """A whole run. ``model`` holds ``preset`` and any field of ``janus_md.model.ModelConfig``."""
 
     model: dict[str, Any] = Field(default_factory=lambda: {"preset": "lean"})
+    start: StartConfig | None = None
     data: DataConfig
     batch: BatchConfig = BatchConfig(structures=4)
     loss: LossConfig = LossConfig()

@@ -13,6 +13,7 @@ import torch
 from janus_md.errors import UserError
 from janus_md.model.engine import Engine
 from janus_training.batches import LABELS, prefetch
+from janus_training.beginning import continued_model, shifted_references
 from janus_training.checkpoint import Checkpoints
 from janus_training.checkpoint_links import mend_links
 from janus_training.config import Config, LossConfig
@@ -30,7 +31,8 @@ from janus_training.parallel.mesh import Mesh, make_mesh
 from janus_training.parallel.share import Share, Shares
 from janus_training.prepare import Data, filled_in, new_model, prepare
 from janus_training.profile import StepProfile
-from janus_training.progress import Progress
+from janus_training.progress import Progress, load_progress
+from janus_training.references import References
 from janus_training.report import write_report
 from janus_training.run import (
     begin_run,
@@ -81,7 +83,10 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
             if finished:
                 raise UserError(finished)
             mesh.barrier()  # all have looked at the folder
-        else:
+        shifted = None
+        if config.start is not None and mesh.by_first(lambda: load_progress(run)) is None:
+            shifted = mesh.by_first(lambda: shifted_references(config, frames.train))
+        if not (resume or again):
             # Only now: whatever can be wrong with the input has been looked at.
             mesh.by_first(lambda: begin_run(run, config))
         with (
@@ -92,8 +97,10 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
         ):
             for words in mended:
                 reporter.say(words)
+            if shifted is not None and config.start is not None:
+                reporter.say(f"beginning with the weights of {config.start.run}")
             _describe(reporter, config.loss, frames, mesh)
-            _train(config, data, run, clock, reporter, mesh, device, recorder)
+            _train(config, data, run, clock, reporter, mesh, device, recorder, shifted)
             if missed := recorder.missed():
                 reporter.say(missed)
     return run
@@ -115,12 +122,12 @@ def _is_started_again(run: Path, config: Config, resume: bool) -> bool:
 
 def _train(
     config: Config, data: Data, run: Path, clock: Clock, reporter: Reporter, mesh: Mesh,
-    device: torch.device, recorder: StepProfile,
+    device: torch.device, recorder: StepProfile, shifted: References | None,
 ) -> None:  # fmt: skip
     batches_per_epoch = len(data.sampler.epoch(0))
     structures_per_batch = len(data.train) / batches_per_epoch
 
-    janus = _applied(config, data, mesh, device)
+    janus = _applied(config, data, mesh, device, shifted)
     shares = Shares(data.train, mesh, janus.too_large)
     if config.train.compile:
         janus.engine = _compiled(data, janus, reporter)
@@ -226,12 +233,17 @@ def _train(
     mesh.barrier()
 
 
-def _applied(config: Config, data: Data, mesh: Mesh, device: torch.device) -> Janus:
-    """The model of the run on this mesh. Ranks of a node make it in turn: whole, it may fill the memory they share."""
+def _applied(
+    config: Config, data: Data, mesh: Mesh, device: torch.device, shifted: References | None
+) -> Janus:
+    """The model of the run on this mesh, that of ``config.start`` where there are ``shifted`` references for it.
+
+    Ranks of a node make it in turn: whole, it may fill the memory they share.
+    """
     found = []
     for own in mesh.turns() if mesh.unit.size > 1 else [True]:
         if own:
-            model = new_model(config, data)
+            model = new_model(config, data) if shifted is None else continued_model(config, shifted)
             found.append(Janus(model, mesh, config.parallel, config.train.memory))
     (janus,) = found
     janus.model.to(device)

@@ -14,10 +14,11 @@ from janus_md.graph.batch import Layout, NarrowRows, keep_together, split_by_wid
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE
 from janus_training.batches import LABELS, GraphStore
+from janus_training.beginning import started_section
 from janus_training.config import Config, LossConfig
 from janus_training.data import Frames, check_elements
 from janus_training.model_section import resolve_model
-from janus_training.references import reference_energies, spread_beyond
+from janus_training.references import References, reference_energies, spread_beyond
 from janus_training.sampler import BudgetSampler
 
 SMALLEST_FORCE = 1e-3
@@ -39,8 +40,19 @@ class Data:
 
 def filled_in(config: Config, frames: Frames) -> Config:
     """The configuration with every field of the model, as it is written beside the results."""
-    model = resolve_model(config.model, frames.elements, frames.tasks)
-    check_elements([*frames.train, *frames.valid], model.elements)
+    section = config.model if config.start is None else started_section(config)
+    model = resolve_model(section, frames.elements, frames.tasks)
+    advice = "add it there or leave model.elements out"
+    if config.start is not None:
+        advice = (
+            f"take such frames out: {config.start.run}, which start.run names, does not know it"
+        )
+    check_elements([*frames.train, *frames.valid], model.elements, advice)
+    if config.start is not None and frames.isolated:
+        raise UserError(
+            "data.sets: isolated_atoms cannot be used with start.run, whose model has reference energies of its own; "
+            "leave isolated_atoms out"
+        )
     missing = set(frames.tasks) - set(model.tasks)
     if missing:
         raise UserError(f"model.tasks lacks '{min(missing)}', a task of the data; add it")
@@ -49,7 +61,11 @@ def filled_in(config: Config, frames: Frames) -> Config:
     _refuse_unlabelled(config.loss, frames)
     # In full, so that the run can be taken up, or repeated, from another folder.
     data = config.data.model_copy(update={"root": str(Path(config.data.root).resolve())})
-    return config.model_copy(update={"model": model.model_dump(mode="json"), "data": data})
+    changes = {"model": model.model_dump(mode="json"), "data": data}
+    if config.start is not None:
+        run = str(Path(config.start.run).absolute())
+        changes["start"] = config.start.model_copy(update={"run": run})
+    return config.model_copy(update=changes)
 
 
 def _refuse_unlabelled(loss: LossConfig, frames: Frames) -> None:
@@ -97,7 +113,7 @@ def new_model(config: Config, data: Data) -> MatRISMoE:
     return model
 
 
-def energy_scale(frames: Sequence[Frame], references: dict[tuple[str, str], float]) -> float:
+def energy_scale(frames: Sequence[Frame], references: References) -> float:
     """eV: root mean square of a force component times 1 Å, or 1 without force labels.
 
     Where forces vanish, as in an equation of state of a cubic crystal, the spread of the energies per

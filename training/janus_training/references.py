@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from ase.data import atomic_numbers
 
 from janus_md.io import Frame
 from janus_md.io.frames import Floats
+
+References: TypeAlias = dict[tuple[str, str], float]
+"""eV of (task, element)."""
 
 FIRST_RIDGE = 1e-6
 """In units of the mean square share of an element: where the estimate of the pull begins."""
@@ -21,14 +25,14 @@ SWEEPS = 3
 
 
 def reference_energies(
-    frames: Sequence[Frame], elements: list[str], isolated: dict[tuple[str, str], float]
-) -> dict[tuple[str, str], float]:
+    frames: Sequence[Frame], elements: list[str], isolated: References
+) -> References:
     """{(task, element): eV} for every task of ``frames`` and every element.
 
     Elements that a task's isolated atoms give keep those values; the rest are fitted. An element that
     a task never shows gets the task's mean energy per atom.
     """
-    table: dict[tuple[str, str], float] = {}
+    table: References = {}
     for task in dict.fromkeys(frame.task for frame in frames):
         given = {symbol: e for (name, symbol), e in isolated.items() if name == task}
         members = [frame for frame in frames if frame.task == task and frame.energy is not None]
@@ -60,7 +64,7 @@ def fit_references(
     return table | {symbol: mean + float(d) for symbol, d in zip(free, change, strict=True)}
 
 
-def spread_beyond(frames: Sequence[Frame], references: dict[tuple[str, str], float]) -> float:
+def spread_beyond(frames: Sequence[Frame], references: References) -> float:
     """Root mean square of what ``references`` leave of the energies, eV per atom; 0 without energies."""
     rest = [
         (frame.energy - sum(references[frame.task, s] for s in frame.atoms.symbols))

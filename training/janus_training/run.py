@@ -121,6 +121,10 @@ def refuse_unfit(run: Path, config: Config) -> None:
                 f"{run} was begun with {part}.{name}={old} and cannot go on with {new}; "
                 "leave that setting out, or start a new run"
             )
+    if config.start != before.start:
+        raise UserError(
+            f"{run} has begun, so start cannot change; leave that setting out, or start a new run"
+        )
     for key in SPLIT:
         if getattr(config.data, key) != getattr(before.data, key):
             raise UserError(

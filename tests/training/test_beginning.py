@@ -1,0 +1,245 @@
+"""Runs that go on from a trained model: what they take over, what they fit anew, what is refused."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from training_support import metals, rows_of
+
+import janus_training.loop as loop
+from janus_md.errors import UserError
+from janus_md.io import Frame, write_frames
+from janus_md.model import load_model
+from janus_training.beginning import shifted_references
+from janus_training.config import Config
+from janus_training.data import load_frames
+from janus_training.evaluate import evaluate_files
+from janus_training.loop import train
+from janus_training.metrics import read_metrics
+from janus_training.prepare import filled_in
+from janus_training.recipe import load_config
+from janus_training.run import run_config
+
+SHIFTS = {"Cu": -45000.0, "Au": -531000.0}
+"""eV: as between a code with core electrons and one without."""
+
+MODEL = {"preset": "tiny", "cutoff": 4.0, "line_cutoff": 3.0}
+
+
+def recipe(folder: Path, tasks: dict[str, list[Frame]], *changes: str) -> Config:
+    """A run of four steps; each task has two frames more to validate on."""
+    folder.mkdir(exist_ok=True)
+    for task, frames in tasks.items():
+        write_frames(folder / f"{task}.extxyz", frames[2:])
+        write_frames(folder / f"{task}-valid.extxyz", frames[:2])
+    sets = [{"path": f"{t}.extxyz", "valid": f"{t}-valid.extxyz", "task": t} for t in tasks]
+    content = {
+        "data": {"root": str(folder), "sets": sets},
+        "batch": {"structures": 3},
+        "loss": {"energy": {"weight": 1.0}, "forces": {"weight": 1.0, "form": "l2"}},
+        "train": {"steps": 4, "validate_every": 2, "threads": 1},
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(content))
+    return load_config(folder / "recipe.yaml", changes)
+
+
+def shifted(frames: list[Frame], shifts: dict[str, float]) -> list[Frame]:
+    for frame in frames:
+        assert frame.energy is not None
+        frame.energy += sum(shifts[symbol] for symbol in frame.atoms.symbols)
+    return frames
+
+
+def first_errors(run: Path) -> dict[str, Any]:
+    """Of the validation before the first step, by task; eV and Å."""
+    rows = [row for row in read_metrics(run) if row["kind"] == "valid" and row["step"] == 0]
+    return {row["task"]: row for row in rows}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the tasks "emt" and "sparse", long enough for its weights to be unlike random ones."""
+    folder = tmp_path_factory.mktemp("trained")
+    tasks = {"emt": metals(14), "sparse": metals(10, seed=1)}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loop, "write_report", lambda *_: None)
+        config = recipe(folder, tasks, f"model={MODEL}", "train.steps=60")
+        return train(config, folder / "run")
+
+
+@pytest.fixture(autouse=True)
+def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "write_report", lambda *_: None)
+
+
+def test_a_new_task_has_the_forces_of_the_old_one_and_energies_of_its_own(
+    trained: Path, tmp_path: Path
+) -> None:
+    frames = metals(30, seed=2)
+    write_frames(tmp_path / "valid.extxyz", frames[:2])
+    (before,) = evaluate_files(trained, [tmp_path / "valid.extxyz"], task="emt")
+    config = recipe(
+        tmp_path, {"other": shifted(frames, SHIFTS)}, f"start.run={trained}", "start.task=emt"
+    )
+    run = train(config, tmp_path / "run")
+    found = first_errors(run)["other"]
+    assert 1000.0 * found["forces"] == pytest.approx(before["force_mae"], rel=1e-4)
+    assert 1000.0 * found["energy"] < 2.0 * before["energy_mae"] + 1.0
+    model = load_model(run / "checkpoints" / "last")
+    assert model.config.tasks == ["other"]
+    assert model.config.elements == ["Cu", "Au"]
+
+
+def test_a_known_task_goes_on_where_it_was(trained: Path, tmp_path: Path) -> None:
+    """Beside another that is new."""
+    tasks = {"new": metals(8, seed=3), "sparse": metals(10, seed=1)}
+    config = recipe(tmp_path, tasks, f"start.run={trained}", "start.task=emt")
+    found = first_errors(train(config, tmp_path / "run"))["sparse"]
+    (before,) = evaluate_files(trained, [tmp_path / "sparse-valid.extxyz"], task="sparse")
+    assert 1000.0 * found["forces"] == pytest.approx(before["force_mae"], rel=1e-4)
+    assert 1000.0 * found["energy"] == pytest.approx(before["energy_mae"], rel=0.1)
+
+
+def test_what_was_learnt_is_worth_steps(trained: Path, tmp_path: Path) -> None:
+    """After as many steps on new frames, forces are better than those of a run from random weights."""
+    tasks = {"emt": metals(14, seed=4)}
+    errors = []
+    for name, changes in {
+        "random": [f"model={MODEL}"],
+        "trained": [f"start.run={trained}"],
+    }.items():
+        run = train(
+            recipe(tmp_path / f"{name}-data", tasks, "optimiser.lr=1e-3", *changes), tmp_path / name
+        )
+        errors.append([row["forces"] for row in read_metrics(run) if row["kind"] == "valid"][-1])
+    assert errors[1] < 0.7 * errors[0]
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {"Cu": st.floats(-6e5, 6e5), "Au": st.floats(-6e5, 6e5)},
+    )
+)
+def test_references_take_up_any_energies_of_atoms(
+    trained: Path, tmp_path_factory: pytest.TempPathFactory, shifts: dict[str, float]
+) -> None:
+    folder = tmp_path_factory.mktemp("shifted")
+    start = [f"start.run={trained}"]
+    before, after = (
+        shifted_references(filled_in(config, frames), frames.train)
+        for frames, config in (
+            (load_frames(config.data), config)
+            for config in (
+                recipe(folder / "plain", {"emt": metals(20, seed=5)}, *start),
+                recipe(folder / "moved", {"emt": shifted(metals(20, seed=5), shifts)}, *start),
+            )
+        )
+    )
+    size = max(map(abs, shifts.values()))
+    for symbol, shift in shifts.items():
+        change = after["emt", symbol] - before["emt", symbol]
+        assert change == pytest.approx(shift, abs=0.1 + 1e-6 * size)
+
+
+@pytest.mark.parametrize("until", [0, 3])
+def test_an_interrupted_run_goes_on_to_the_last_bit(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: int
+) -> None:
+    """Once it has a checkpoint, also where the model that it began with is gone."""
+    start = tmp_path / "start"
+    shutil.copytree(trained, start, symlinks=True)
+    config = recipe(tmp_path, {"emt": metals(14, seed=4)}, f"start.run={start}")
+    whole = train(config, tmp_path / "whole")
+    honest, steps = loop.take_step, iter(range(100))
+
+    def mortal(*arguments: Any) -> dict[str, Any]:
+        if next(steps) == until:
+            raise MemoryError
+        return honest(*arguments)
+
+    run = tmp_path / "broken"
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(loop, "take_step", mortal)
+        if until == 0:
+            patched.setattr(loop.Checkpoints, "save", lambda *_, **__: None)
+        train(config, run)
+    if until:
+        shutil.rmtree(start)
+    train(run_config(run, []), run, resume=True)
+    assert [row for row in rows_of(run) if row["kind"] == "train"] == [
+        row for row in rows_of(whole) if row["kind"] == "train"
+    ]
+    ours, theirs = (load_model(r / "checkpoints" / "last").state_dict() for r in (run, whole))
+    for name, value in ours.items():
+        assert np.array_equal(value, theirs[name]), name
+
+
+def test_the_resolved_configuration_alone_repeats_the_run(trained: Path, tmp_path: Path) -> None:
+    config = recipe(tmp_path, {"emt": metals(14, seed=4)}, f"start.run={trained}")
+    first = train(config, tmp_path / "first")
+    second = train(load_config(first / "config.yaml"), tmp_path / "second")
+    assert rows_of(first) == rows_of(second)
+    with pytest.raises(UserError, match=r"first has begun, so start cannot change"):
+        train(run_config(first, ["start.task=sparse", "train.steps=8"]), first, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["start.run=nowhere"], "nowhere does not exist: check the name of the run"),
+        (["start.run={trained}/config.yaml"], "config.yaml is a file, not the folder of a run"),
+        (["start.task=emt"], r"start\.run"),
+        (
+            ["start.run={trained}"],
+            r"has the tasks emt, sparse but not 'other'; say with start.task",
+        ),
+        (
+            ["start.run={trained}", "start.task=spare"],
+            r"start.task 'spare' is no task of .*did you mean 'sparse'.*; it has emt, sparse",
+        ),
+        (
+            ["start.run={trained}", "start.task=emt", "model.preset=lean"],
+            r"model\.\w+ is not what .*run, which start.run names, was made with; leave",
+        ),
+        (
+            ["start.run={trained}", "start.task=emt", "model.width=32"],
+            r"model\.width is not what .*run, which start.run names, was made with; leave",
+        ),
+        (["start.run={trained}", "start.task=emt", "model.widht=16"], r"widht.*width"),
+    ],
+)
+def test_what_cannot_be_gone_on_from_is_one_sentence(
+    trained: Path, tmp_path: Path, changes: list[str], words: str
+) -> None:
+    with pytest.raises(UserError, match=words) as fault:
+        config = recipe(
+            tmp_path,
+            {"other": metals(6)},
+            *(change.format(trained=trained) for change in changes),
+        )
+        train(config, tmp_path / "run")
+    assert "\n" not in str(fault.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_elements_and_isolated_atoms_that_do_not_suit_are_named(
+    trained: Path, tmp_path: Path
+) -> None:
+    start = [f"start.run={trained}", "start.task=emt"]
+    frames = metals(6)
+    frames[3].atoms.symbols[1] = "Ag"
+    with pytest.raises(UserError, match=r"element Ag, .*take such frames out: .*does not know it"):
+        train(recipe(tmp_path, {"other": frames}, *start), tmp_path / "run")
+    alone = metals(1)[0]
+    alone.atoms = alone.atoms[:1]
+    alone.forces = alone.stress = None
+    write_frames(tmp_path / "alone.extxyz", [alone])
+    isolated = f"data.sets.0.isolated_atoms={tmp_path / 'alone.extxyz'}"
+    with pytest.raises(UserError, match=r"isolated_atoms cannot be used with start\.run"):
+        train(recipe(tmp_path / "data", {"other": metals(6)}, *start, isolated), tmp_path / "run")
