@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,9 +14,10 @@ from training_support import metals, rows_of
 
 import janus_training.loop as loop
 from janus_md.errors import UserError
+from janus_md.graph import batch_graphs, build_graph
 from janus_md.io import Frame, write_frames
-from janus_md.model import load_model
-from janus_training.beginning import shifted_references
+from janus_md.model import MatRISMoE, load_model, predict, preset, save_model
+from janus_training.beginning import continued_model, shifted_references
 from janus_training.config import Config
 from janus_training.data import load_frames
 from janus_training.evaluate import evaluate_files
@@ -228,18 +230,73 @@ def test_what_cannot_be_gone_on_from_is_one_sentence(
     assert not (tmp_path / "run").exists()
 
 
-def test_elements_and_isolated_atoms_that_do_not_suit_are_named(
-    trained: Path, tmp_path: Path
-) -> None:
-    start = [f"start.run={trained}", "start.task=emt"]
-    frames = metals(6)
-    frames[3].atoms.symbols[1] = "Ag"
-    with pytest.raises(UserError, match=r"element Ag, .*take such frames out: .*does not know it"):
-        train(recipe(tmp_path, {"other": frames}, *start), tmp_path / "run")
+def test_isolated_atoms_are_refused(trained: Path, tmp_path: Path) -> None:
+    """Their energies cannot be references of a model that has learnt beside others."""
     alone = metals(1)[0]
     alone.atoms = alone.atoms[:1]
     alone.forces = alone.stress = None
     write_frames(tmp_path / "alone.extxyz", [alone])
-    isolated = f"data.sets.0.isolated_atoms={tmp_path / 'alone.extxyz'}"
+    changes = [f"start.run={trained}", f"data.sets.0.isolated_atoms={tmp_path / 'alone.extxyz'}"]
     with pytest.raises(UserError, match=r"isolated_atoms cannot be used with start\.run"):
-        train(recipe(tmp_path / "data", {"other": metals(6)}, *start, isolated), tmp_path / "run")
+        train(recipe(tmp_path / "data", {"emt": metals(6)}, *changes), tmp_path / "run")
+
+
+def test_an_element_that_is_new_joins_the_others(trained: Path, tmp_path: Path) -> None:
+    frames = metals(12)
+    for frame in frames[1::2]:
+        frame.atoms.symbols[1] = "Ag"
+    config = recipe(tmp_path, {"emt": frames}, f"start.run={trained}")
+    run = train(config, tmp_path / "run")
+    assert load_model(run / "checkpoints" / "last").config.elements == ["Cu", "Ag", "Au"]
+    with pytest.raises(UserError, match=r"model.elements lacks Au, which .* knows; add it there"):
+        train(
+            load_config(
+                tmp_path / "recipe.yaml", [f"start.run={trained}", "model.elements=[Cu, Ag]"]
+            ),
+            tmp_path / "other",
+        )
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {
+            "composition": st.booleans(),
+            "charge": st.booleans(),
+            "num_reduced": st.sampled_from([0, 4]),
+            "num_message_experts": st.sampled_from([0, 3]),
+            "num_feature_experts": st.sampled_from([0, 3]),
+            "line_blocks": st.sampled_from([0, 1]),
+        }
+    ),
+    st.permutations(["Al", "Ag", "Pt"]),
+)
+def test_what_the_model_knew_it_still_knows(
+    tmp_path_factory: pytest.TempPathFactory, fields: dict[str, Any], others: list[str]
+) -> None:
+    """Energies and forces of the known elements are the same to the last bits, with more elements and another task."""
+    folder = tmp_path_factory.mktemp("start")
+    start = MatRISMoE(preset("tiny", elements=["Cu", "Au"], tasks=["a", "b"], **fields)).double()
+    with torch.no_grad():
+        for weights in start.parameters():
+            weights += 0.1 * torch.randn_like(weights)
+        start.heads["energy"].references.table.normal_()
+    save_model(start, folder / "model")
+    more = preset("tiny", elements=["Cu", "Au", *others[:2]], tasks=["new", "a"], **fields)
+    config = recipe(
+        folder,
+        {"a": metals(3)},
+        f"start.run={folder / 'model'}",
+        "start.task=b",
+        "train.dtype=float64",
+    )
+    config = config.model_copy(update={"model": more.model_dump(mode="json")})
+    model = continued_model(config, {})
+    graph = [build_graph(metals(1, seed=6)[0].atoms, more.cutoff, more.line_cutoff)]
+    for task, origin in (("new", "b"), ("a", "a")):
+        found, expected = (
+            predict(m, batch_graphs(graph, task=[m.config.tasks.index(name)]))
+            for m, name in ((model, task), (start, origin))
+        )
+        torch.testing.assert_close(found.energy, expected.energy)
+        torch.testing.assert_close(found.forces, expected.forces)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from janus_md.calculators.source import checkpoint_folder
 from janus_md.errors import UserError, nearest
@@ -25,9 +24,22 @@ SAMPLE = 1000
 
 GRAPH_MEMORY = 1.0
 
+REFERENCES = "heads.energy.references.table"
 
-def started_section(config: Config) -> dict[str, Any]:
-    """The ``model`` section of a run that goes on from ``config.start``: that model's fields, but for its tasks.
+BY_TASK = "embedding.task.weight", REFERENCES
+"""Tensors with a row for each task."""
+
+BY_ELEMENT = {
+    "embedding.element.weight": 0, "embedding.composition.weight": 1, "geometry.reduced.radii": 0, REFERENCES: 1,
+    "router.table": 0,
+}  # fmt: skip
+"""Ends of the names of tensors with an entry for each element, and along which dimension."""
+
+
+def started_section(config: Config, elements: list[str]) -> dict[str, Any]:
+    """The ``model`` section of a run that goes on from ``config.start``: the fields of that model, but for its tasks.
+
+    Its elements are joined by ``elements``, those of the data, unless the recipe names all.
 
     Raises:
         UserError: there is no such model, or the recipe asks for another architecture.
@@ -35,21 +47,24 @@ def started_section(config: Config) -> dict[str, Any]:
     assert config.start is not None
     if config.model.keys() >= ModelConfig.model_fields.keys():
         return config.model  # as a run wrote it, which may go on where that other one is gone
-    start = _described(config.start)
+    start = load_description(checkpoint_folder(config.start.run))
     given = config.model if "model" in config.model_fields_set else {}
+    asked = given
     if "preset" in given:
-        given = resolve_model(given, start.elements, []).model_dump(mode="json", exclude={"tasks"})
-    _refuse_another(start, given, config.start)
-    return {**start.model_dump(mode="json", exclude={"tasks"}), **given}
+        asked = resolve_model(given, start.elements, []).model_dump(mode="json")
+    _refuse_another(start, asked, config.start)
+    section = start.model_dump(mode="json", exclude={"tasks"})
+    section["elements"] = list({*start.elements, *elements})
+    return section | {name: value for name, value in given.items() if name != "preset"}
 
 
 def continued_model(config: Config, references: References) -> MatRISMoE:
     """The model of ``config.start`` for the tasks of ``config.model``, with such reference energies.
 
-    A task that it has keeps its embedding, a new one takes that of ``start.task``. Everything else is as it was, the
-    scales among it.
+    A task that it has keeps its embedding, a new one takes that of ``start.task``; a new element begins as in a new
+    model. Everything else is as it was, the scales among it.
     """
-    model = _with_tasks(config)
+    model = _taken_over(config)
     model.set_references(references)
     return model
 
@@ -60,7 +75,7 @@ def shifted_references(config: Config, frames: Sequence[Frame]) -> References:
     Another code or functional has other energies of atoms, by thousands of eV where it counts core electrons, and no
     training of weights would make that up. An element that a task does not show is shifted by the task's mean.
     """
-    model = _with_tasks(config)
+    model = _taken_over(config)
     elements, tasks = model.config.elements, model.config.tasks
     chosen = [frame for task in tasks for frame in _sample(frames, task)]
     store = GraphStore(chosen, tasks, model.config.cutoff, model.config.line_cutoff, GRAPH_MEMORY)
@@ -78,28 +93,41 @@ def shifted_references(config: Config, frames: Sequence[Frame]) -> References:
     }
 
 
-def _with_tasks(config: Config) -> MatRISMoE:
-    """Reference energies of new tasks are those of ``start.task``, too."""
+def _taken_over(config: Config) -> MatRISMoE:
+    """A new model with the weights of ``config.start`` for all that one knows.
+
+    Rows of a new task, its reference energies among them, are those of ``start.task``.
+    """
     assert config.start is not None
     wanted = resolve_model(config.model, [], [])
-    _refuse_another(_described(config.start), config.model, config.start)
-    model = load_model(checkpoint_folder(config.start.run))
-    origins = [_origin(task, model.config, config.start) for task in wanted.tasks]
-    embedding, references = model.embedding, model.heads["energy"].references
-    embedding.task = nn.Embedding.from_pretrained(embedding.task.weight[origins], freeze=False)
-    references.table = references.table[origins]
-    model.config = wanted
-    return model.to(getattr(torch, config.train.dtype))
-
-
-def _described(start: StartConfig) -> ModelConfig:
-    return load_description(checkpoint_folder(start.run))
+    start = load_model(checkpoint_folder(config.start.run))
+    _refuse_another(start.config, config.model, config.start)
+    tasks = [_origin(task, start.config, config.start) for task in wanted.tasks]
+    known = torch.tensor([wanted.elements.index(symbol) for symbol in start.config.elements])
+    torch.manual_seed(config.train.seed)
+    model = MatRISMoE(wanted).to(getattr(torch, config.train.dtype))
+    state = model.state_dict()
+    for name, old in start.state_dict().items():
+        new, rows = state[name], old[tasks] if name in BY_TASK else old
+        if name == REFERENCES:
+            new.copy_(rows.mean(dim=1, keepdim=True).expand_as(new))
+        places = [place for end, place in BY_ELEMENT.items() if name.endswith(end)]
+        if places:
+            new.index_copy_(places[0], known, rows.to(new.dtype))
+        else:
+            new.copy_(rows)
+    return model
 
 
 def _refuse_another(start: ModelConfig, given: dict[str, Any], named: StartConfig) -> None:
     held = start.model_dump(mode="json")
+    lost = set(start.elements) - set(given.get("elements", start.elements))
+    if lost:
+        raise UserError(
+            f"model.elements lacks {min(lost)}, which {named.run} knows; add it there or leave model.elements out"
+        )
     for key, value in given.items():
-        if key in held and key != "tasks" and value != held[key]:
+        if key in held and key not in ("elements", "tasks") and value != held[key]:
             raise UserError(
                 f"model.{key} is not what {named.run}, which start.run names, was made with; leave the section 'model' "
                 "out of the recipe (--set model={}), or start.run"

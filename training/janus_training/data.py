@@ -81,14 +81,15 @@ def hold_out(count: int, fraction: float, seed: list[int]) -> tuple[list[int], l
     return train, valid
 
 
-def check_elements(frames: Iterable[Frame], elements: list[str], advice: str) -> None:
-    """Raise ``UserError`` for the first frame with an element that the model lacks; ``advice`` ends the sentence."""
+def check_elements(frames: Iterable[Frame], elements: list[str]) -> None:
+    """Raise ``UserError`` for the first frame with an element that the model lacks."""
     known = set(elements)
     for frame in frames:
         missing = set(frame.atoms.symbols) - known
         if missing:
             raise UserError(
-                f"{frame.where} has the element {min(missing)}, which model.elements lacks; {advice}"
+                f"{frame.where} has the element {min(missing)}, which model.elements lacks; "
+                "add it there or leave model.elements out"
             )
 
 

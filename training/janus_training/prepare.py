@@ -40,14 +40,11 @@ class Data:
 
 def filled_in(config: Config, frames: Frames) -> Config:
     """The configuration with every field of the model, as it is written beside the results."""
-    section = config.model if config.start is None else started_section(config)
-    model = resolve_model(section, frames.elements, frames.tasks)
-    advice = "add it there or leave model.elements out"
+    section = config.model
     if config.start is not None:
-        advice = (
-            f"take such frames out: {config.start.run}, which start.run names, does not know it"
-        )
-    check_elements([*frames.train, *frames.valid], model.elements, advice)
+        section = started_section(config, frames.elements)
+    model = resolve_model(section, frames.elements, frames.tasks)
+    check_elements([*frames.train, *frames.valid], model.elements)
     if config.start is not None and frames.isolated:
         raise UserError(
             "data.sets: isolated_atoms cannot be used with start.run, whose model has reference energies of its own; "
