@@ -23,8 +23,9 @@ from janus_training.data import load_frames
 from janus_training.evaluate import evaluate_files
 from janus_training.loop import train
 from janus_training.metrics import read_metrics
-from janus_training.prepare import filled_in
+from janus_training.prepare import filled_in, prepare
 from janus_training.recipe import load_config
+from janus_training.references import References
 from janus_training.run import run_config
 
 SHIFTS = {"Cu": -45000.0, "Au": -531000.0}
@@ -61,6 +62,14 @@ def first_errors(run: Path) -> dict[str, Any]:
     """Of the validation before the first step, by task; eV and Å."""
     rows = [row for row in read_metrics(run) if row["kind"] == "valid" and row["step"] == 0]
     return {row["task"]: row for row in rows}
+
+
+def references(folder: Path, frames: list[Frame], start: Path) -> References:
+    """Those that a run of the task "emt" begins with."""
+    config = recipe(folder, {"emt": frames}, f"start.run={start}")
+    read = load_frames(config.data)
+    config = filled_in(config, read)
+    return shifted_references(config, prepare(config, read).train)
 
 
 @pytest.fixture(scope="module")
@@ -132,16 +141,12 @@ def test_references_take_up_any_energies_of_atoms(
     trained: Path, tmp_path_factory: pytest.TempPathFactory, shifts: dict[str, float]
 ) -> None:
     folder = tmp_path_factory.mktemp("shifted")
-    start = [f"start.run={trained}"]
     before, after = (
-        shifted_references(filled_in(config, frames), frames.train)
-        for frames, config in (
-            (load_frames(config.data), config)
-            for config in (
-                recipe(folder / "plain", {"emt": metals(20, seed=5)}, *start),
-                recipe(folder / "moved", {"emt": shifted(metals(20, seed=5), shifts)}, *start),
-            )
-        )
+        references(folder / name, frames, trained)
+        for name, frames in {
+            "plain": metals(20, seed=5),
+            "moved": shifted(metals(20, seed=5), shifts),
+        }.items()
     )
     size = max(map(abs, shifts.values()))
     for symbol, shift in shifts.items():

@@ -6,23 +6,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from janus_md.calculators.source import checkpoint_folder
 from janus_md.errors import UserError, nearest
 from janus_md.io import Frame
-from janus_md.model import MatRISMoE, ModelConfig, load_model
+from janus_md.model import MatRISMoE, ModelConfig, load_model, predict
 from janus_md.model.checkpoint import load_description
 from janus_training.batches import GraphStore
 from janus_training.config import Config, StartConfig
-from janus_training.evaluate import by_task, predict_frames
+from janus_training.evaluate import BUDGET, batches_within
 from janus_training.model_section import resolve_model
 from janus_training.references import References, fit_references
 
 SAMPLE = 1000
 """Frames of a task from which the shift of its energies is fitted, at most."""
-
-GRAPH_MEMORY = 1.0
 
 REFERENCES = "heads.energy.references.table"
 
@@ -69,28 +69,33 @@ def continued_model(config: Config, references: References) -> MatRISMoE:
     return model
 
 
-def shifted_references(config: Config, frames: Sequence[Frame]) -> References:
-    """Reference energies at which the model of ``config.start`` fits the energies of ``frames``.
+def shifted_references(config: Config, store: GraphStore) -> References:
+    """Reference energies at which the model of ``config.start`` fits the energies of ``store``.
 
     Another code or functional has other energies of atoms, by thousands of eV where it counts core electrons, and no
     training of weights would make that up. An element that a task does not show is shifted by the task's mean.
     """
-    model = _taken_over(config)
-    elements, tasks = model.config.elements, model.config.tasks
-    chosen = [frame for task in tasks for frame in _sample(frames, task)]
-    store = GraphStore(chosen, tasks, model.config.cutoff, model.config.line_cutoff, GRAPH_MEMORY)
-    rest = {
-        task: [replace(r.frame, energy=r.frame.energy - r.energy) for r in results]  # type: ignore[operator]
-        for task, results in by_task(predict_frames(model.eval(), store)).items()
-    }
+    model = _taken_over(config).eval()
     table = model.heads["energy"].references.table
-    return {
-        (task, element): float(table[row, column]) + shift
-        for row, task in enumerate(tasks)
-        for column, (element, shift) in enumerate(
-            fit_references(rest.get(task, []), elements, {}).items()
-        )
-    }
+    found: References = {}
+    for row, task in enumerate(model.config.tasks):
+        rest = _residuals(model, store, _sample(store.frames, task))
+        shifts = fit_references(rest, model.config.elements, {})
+        for column, (element, shift) in enumerate(shifts.items()):
+            found[task, element] = float(table[row, column]) + shift
+    return found
+
+
+def _residuals(model: MatRISMoE, store: GraphStore, chosen: NDArray[np.int64]) -> list[Frame]:
+    """The chosen frames with what ``model`` leaves of their energies in place of these."""
+    left = []
+    for indices in batches_within(store, BUDGET, chosen):
+        energies = predict(model, store.batch(indices).graphs, forces=False).energy
+        for index, energy in zip(indices, energies.tolist(), strict=True):
+            frame = store.frames[index]
+            assert frame.energy is not None
+            left.append(replace(frame, energy=frame.energy - energy))
+    return left
 
 
 def _taken_over(config: Config) -> MatRISMoE:
@@ -152,8 +157,10 @@ def _origin(task: str, config: ModelConfig, start: StartConfig) -> int:
     return config.tasks.index(name)
 
 
-def _sample(frames: Sequence[Frame], task: str) -> list[Frame]:
-    """Frames of ``task`` that have an energy, spread over all of them."""
-    labelled = [frame for frame in frames if frame.task == task and frame.energy is not None]
+def _sample(frames: Sequence[Frame], task: str) -> NDArray[np.int64]:
+    """Indices of frames of ``task`` that have an energy, spread over all of them."""
+    labelled = [
+        n for n, frame in enumerate(frames) if frame.task == task and frame.energy is not None
+    ]
     step = -(-len(labelled) // SAMPLE) or 1
-    return labelled[::step]
+    return np.array(labelled[::step], dtype=np.int64)

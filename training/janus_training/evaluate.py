@@ -194,13 +194,17 @@ def _mean_errors(differences: Floats) -> tuple[float | None, float | None]:
     )
 
 
-def batches_within(store: GraphStore, budget: BatchConfig) -> list[NDArray[np.int64]]:
-    """Frames of similar size together; one beyond the budget has a batch of its own."""
+def batches_within(
+    store: GraphStore, budget: BatchConfig, chosen: NDArray[np.int64] | None = None
+) -> list[NDArray[np.int64]]:
+    """Frames, all or those ``chosen``, of similar size together; one beyond the budget has a batch of its own."""
     costs = np.concatenate([np.ones((len(store), 1), dtype=np.int64), store.costs], axis=1)
     given = [getattr(budget, name) for name in RESOURCES]
     limits = np.array([np.iinfo(np.int64).max // 2 if limit is None else limit for limit in given])
     limits = np.maximum(limits, costs.max(axis=0, initial=1))
-    return pack(costs, limits, np.argsort(-store.costs[:, 1], kind="stable"))
+    if chosen is None:
+        chosen = np.arange(len(store))
+    return pack(costs, limits, chosen[np.argsort(-store.costs[chosen, 1], kind="stable")])
 
 
 def _refuse_unknown_elements(frame: Frame, source: Source) -> None:

@@ -85,7 +85,7 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
             mesh.barrier()  # all have looked at the folder
         shifted = None
         if config.start is not None and mesh.by_first(lambda: load_progress(run)) is None:
-            shifted = mesh.by_first(lambda: shifted_references(config, frames.train))
+            shifted = mesh.by_first(lambda: shifted_references(config, data.train))
         if not (resume or again):
             # Only now: whatever can be wrong with the input has been looked at.
             mesh.by_first(lambda: begin_run(run, config))
