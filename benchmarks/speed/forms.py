@@ -2,8 +2,9 @@
 
     python benchmarks/speed/forms.py --preset small --systems salt-64 silicon-64 -o FILE.json
 
-Processor seconds after a warm-up (a median), peak memory above the imports, and their ratios to the first form asked
-for, whose energies the others must reproduce.
+Seconds after a warm-up (a median; of the processor, or with ``--device cuda`` by the clock), peak memory above the
+imports and the model (or of the GPU), and their ratios to the first form asked for, whose energies the others must
+reproduce.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import sys
 from pathlib import Path
 
+import torch
 from measure import measured
 from structures import SYSTEMS
 
@@ -29,26 +31,28 @@ def main() -> None:
     parser.add_argument(
         "--forms", nargs="+", choices=FORMS["train"], default=["naive", "plain", "compiled"]
     )
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     rows = []
-    print(f"{'system':14}{'work':10}{'form':10}{'cpu s':>9}{'ratio':>7}{'MB':>7}{'ratio':>7}")
+    print(f"{'system':14}{'work':10}{'form':10}{'s':>9}{'ratio':>7}{'MB':>7}{'ratio':>7}")
     for system in options.systems:
         for kind, forms in FORMS.items():
             base: dict[str, float] = {}
             for form in (name for name in options.forms if name in forms):
                 found = measured(
                     sys.executable, HERE / "run_form.py", options.threads,
-                    form, kind, options.preset, system, options.threads, options.repeats,
+                    form, kind, options.preset, system, options.device, options.threads,
+                    options.repeats,
                 )  # fmt: skip
                 base = base or found
                 if abs(found["energy"] - base["energy"]) > 1e-4 * found["atoms"]:
                     raise SystemExit(
                         f"{form} disagrees with {options.forms[0]} on {system}: {found} {base}"
                     )
-                faster = round(base["cpu_s"] / found["cpu_s"], 2)
+                faster = round(base["seconds"] / found["seconds"], 2)
                 smaller = round(base["above_imports_mb"] / max(found["above_imports_mb"], 1), 2)
                 rows.append(
                     {
@@ -61,12 +65,18 @@ def main() -> None:
                     }
                 )
                 print(
-                    f"{system:14}{kind:10}{form:10}{found['cpu_s']:>9}{faster:>7}"
+                    f"{system:14}{kind:10}{form:10}{found['seconds']:>9}{faster:>7}"
                     f"{found['above_imports_mb']:>7}{smaller:>7}",
                     flush=True,
                 )
     if options.output:
-        result = {"preset": options.preset, "threads": options.threads, "rows": rows}
+        device = options.device
+        if device.startswith("cuda"):
+            device = torch.cuda.get_device_name(device)
+        result = {
+            "preset": options.preset, "device": device, "threads": options.threads,
+            "torch": torch.__version__, "rows": rows,
+        }  # fmt: skip
         options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 

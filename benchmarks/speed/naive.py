@@ -8,7 +8,7 @@ and harmonics are stored, and tokens are sent to experts by masks. The baseline 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import ase
 import numpy as np
@@ -36,6 +36,10 @@ class FlatGraph:
     first: Tensor
     second: Tensor
 
+    def to(self, device: torch.device) -> FlatGraph:
+        """The same graph on another device."""
+        return FlatGraph(*(getattr(self, field.name).to(device) for field in fields(self)))
+
 
 def flat_graph(model: MatRISMoE, structures: list[ase.Atoms]) -> FlatGraph:
     """Graphs side by side; an angle is an ordered pair of line-graph edges of one atom, also of an edge and itself."""
@@ -60,9 +64,10 @@ def energy(model: MatRISMoE, graph: FlatGraph, vectors: Tensor) -> Tensor:
     """Total energy of all structures, eV; one task, no charge, spin or composition."""
     config = model.config
     count = len(graph.species)
-    zero = torch.zeros(count, dtype=torch.int64)
-    one = torch.zeros(1)
-    composition = torch.zeros(1, len(config.elements))
+    device = vectors.device
+    zero = torch.zeros(count, dtype=torch.int64, device=device)
+    one = torch.zeros(1, device=device)
+    composition = torch.zeros(1, len(config.elements), device=device)
     atoms = model.embedding(graph.species, zero, zero[:1], one, one, composition)
     vectors = vectors.to(atoms.dtype)
     lengths = vectors.norm(dim=-1)
@@ -134,7 +139,12 @@ def _atoms(
     joined = torch.cat([normed[i], normed[j], attention.edge_norm(edges)], dim=-1)
     own, other = attention.to_centre, attention.to_neighbours
     weight = torch.cat(
-        [own.weight[:width], other.weight, torch.eye(width, dtype=atoms.dtype)], dim=1
+        [
+            own.weight[:width],
+            other.weight,
+            torch.eye(width, dtype=atoms.dtype, device=atoms.device),
+        ],
+        dim=1,
     )
     tokens = F.linear(joined, weight, own.bias[:width] + other.bias)
     queries = F.linear(normed[i], own.weight[width:], own.bias[width:])

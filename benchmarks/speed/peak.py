@@ -15,7 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import statistics
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 from structures import structure
+from torch.autograd import DeviceType
 
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE
@@ -46,6 +49,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "moe-l-block": {"preset": "moe-l", "blocks": 1},
 }
 FORMS = "plain", "compiled"
+PRODUCTS = re.compile("gemm|gemv|cutlass|xmma", re.IGNORECASE)
+"""Names of kernels that multiply matrices."""
+
 WARM_UPS = 3
 ROWS_OF_PROFILE = 15
 
@@ -55,7 +61,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=["10m"])
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=["plain"])
     parser.add_argument("--atoms", type=int, default=64, help="of a structure, about")
-    parser.add_argument("--copies", type=int, default=1, help="structures of a batch")
+    parser.add_argument("--copies", type=int, nargs="+", default=[1], help="structures of a batch")
     parser.add_argument("--elements", type=int, default=80)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--tflops", type=float, help="FP32 peak of the device")
@@ -67,46 +73,54 @@ def main() -> None:
     device = torch.device(options.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
-    product = product_rate(device, 8192 if device.type == "cuda" else 1024) / 1e12
-    peak = options.tflops or product
-    print(f"{named(device)}: a large product {product:.3g} TFLOPS, peak {peak:.3g}")
+    rate = product_rate(device, 8192 if device.type == "cuda" else 1024) / 1e12
+    peak = options.tflops or rate
+    print(f"{named(device)}: a large product {rate:.3g} TFLOPS, peak {peak:.3g}")
     rows = []
     for model in options.models:
         for form in options.forms:
-            step = Step(model, form, options.atoms, options.copies, options.elements, device)
-            row = step.figures(options.repeats, peak)
-            row["profile"] = step.profile(options.trace)
-            rows.append(row)
-            print(line(row), flush=True)
+            step = Step(model, form, options.elements, device)
+            for copies in options.copies:
+                step.take(options.atoms, copies)
+                row = step.figures(options.repeats, peak) | step.profile(options.trace)
+                rows.append(row)
+                print(line(row), flush=True)
+            del step
     if options.output:
         about = {
             "device": named(device), "torch": torch.__version__,
-            "product_tflops": product, "peak_tflops": peak,
+            "product_tflops": rate, "peak_tflops": peak,
         }  # fmt: skip
         options.output.write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n")
 
 
 class Step:
-    """A model, its optimiser and one batch on a device."""
+    """A model, its optimiser and one batch at a time on a device."""
 
-    def __init__(
-        self, name: str, form: str, atoms: int, copies: int, elements: int, device: torch.device
-    ) -> None:
+    share: Share
+
+    def __init__(self, name: str, form: str, elements: int, device: torch.device) -> None:
         self.name, self.form, self.device = name, form, device
-        symbols = chemical_symbols[1 : elements + 1]
-        self.config = configuration(MODELS[name], symbols, compiled=form == "compiled")
-        store = crystals(self.config, symbols, atoms, copies)
+        self.symbols = chemical_symbols[1 : elements + 1]
+        self.config = configuration(MODELS[name], self.symbols, compiled=form == "compiled")
         torch.manual_seed(0)
-        model = MatRISMoE(resolve_model(self.config.model, [], []))
-        self.flops = operations(model, self.config, store)
+        with device:
+            model = MatRISMoE(resolve_model(self.config.model, [], []))
         self.ledger = WaitingLedger(device)
-        self.janus = Janus(model.to(device), Mesh(ledger=self.ledger), self.config.parallel)
-        self.share: Share = Shares(store, self.janus.mesh, self.janus.too_large)(range(copies)).to(
-            device
-        )
-        if form == "compiled":
-            self.janus.engine = StagedDerivatives(model, Sizes.of(self.share.batch.graphs))
+        self.janus = Janus(model, Mesh(ledger=self.ledger), self.config.parallel)
         self.optimizer = build_optimizer(model, self.config.optimiser, 1.0)
+
+    def take(self, atoms: int, copies: int) -> None:
+        """The batch of the next steps; the first is what a compiled step is tuned to."""
+        store = crystals(self.config, self.symbols, atoms, copies, self.device)
+        model, janus = self.janus.model, self.janus
+        self.flops = operations(model, self.config, store)
+        share = Shares(store, janus.mesh, janus.too_large)(range(copies))
+        self.share = share.to(self.device)
+        if self.form == "compiled" and janus.engine is None:
+            janus.engine = StagedDerivatives(model, Sizes.of(self.share.batch.graphs))
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
 
     def __call__(self) -> None:
         """One step; its sums of losses are read at the end, so the device is done with it."""
@@ -146,24 +160,38 @@ class Step:
         self.ledger.waits = False
         return {name: statistics.median(table.get(name, 0.0) for table in found) for name in PHASES}
 
-    def profile(self, folder: Path | None) -> list[dict[str, Any]]:
-        """The operators that took most of a step, by their own time on the device; its trace goes to ``folder``."""
+    def profile(self, folder: Path | None) -> dict[str, Any]:
+        """Where the time of a step went: its operators, or kernels of a GPU, that took most; its trace, to ``folder``.
+
+        Of a GPU also the seconds it was busy, and the share of products in them.
+        """
         with torch.profiler.profile() as profile:
             self()
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            profile.export_chrome_trace(str(folder / f"{self.name}-{self.form}.json.gz"))
-        on_gpu = self.device.type == "cuda"
-
-        def own(event: Any) -> float:
-            return event.self_device_time_total if on_gpu else event.self_cpu_time_total
-
-        events = sorted(profile.key_averages(), key=own, reverse=True)
-        total = sum(map(own, events))
-        return [
-            {"operator": event.key, "calls": event.count, "share": own(event) / total}
-            for event in events[:ROWS_OF_PROFILE]
-        ]
+            file = f"{self.name}-{self.form}-{self.share.batch.graphs.num_graphs}.json.gz"
+            profile.export_chrome_trace(str(folder / file))
+        spent: dict[str, list[float]] = defaultdict(list)
+        if self.device.type == "cuda":
+            for event in profile.events():
+                if event.device_type == DeviceType.CUDA and not event.is_user_annotation:
+                    spent[event.name].append(1e-6 * event.time_range.elapsed_us())
+        else:
+            for row in profile.key_averages():
+                spent[row.key] = [1e-6 * row.self_cpu_time_total / row.count] * row.count
+        sums = {name: sum(values) for name, values in spent.items()}
+        busy = sum(sums.values())
+        found: dict[str, Any] = {
+            "profile": [
+                {"operator": name[:120], "calls": len(spent[name]), "share": sums[name] / busy}
+                for name in sorted(sums, key=lambda name: -sums[name])[:ROWS_OF_PROFILE]
+            ]
+        }
+        if self.device.type == "cuda":
+            products = sum(value for name, value in sums.items() if PRODUCTS.search(name))
+            kernels = sum(map(len, spent.values()))
+            found |= {"busy_s": busy, "busy_products": products / busy, "kernels": kernels}
+        return found
 
 
 class WaitingLedger(Ledger):
@@ -190,7 +218,9 @@ def configuration(fields: dict[str, Any], symbols: list[str], compiled: bool) ->
     return Config.model_validate(content)
 
 
-def crystals(config: Config, symbols: list[str], atoms: int, copies: int) -> GraphStore:
+def crystals(
+    config: Config, symbols: list[str], atoms: int, copies: int, device: torch.device
+) -> GraphStore:
     """Rattled rock salt whose sites hold elements at random, in a layout that suits the model."""
     rng, frames = np.random.default_rng(0), []
     for _ in range(copies):
@@ -200,7 +230,7 @@ def crystals(config: Config, symbols: list[str], atoms: int, copies: int) -> Gra
         frames.append(Frame(made, -3.0 * len(made), forces, None, task="random"))
     model = config.model
     store = GraphStore(frames, model["tasks"], model["cutoff"], model["line_cutoff"], 1.0)
-    store.layout = suited_layout(config, store)
+    store.layout = suited_layout(config, store, device)
     return store
 
 
@@ -224,6 +254,11 @@ def line(row: dict[str, Any]) -> str:
         f"{row['model']} {row['form']}: {row['atoms']} atoms, {row['step_s']:.3g} s a step ({phases}), "
         f"{row['tflop']:.3g} TFLOP, {100 * row['share']:.1f} % of the peak, "
         f"{100 * row['share_before_update']:.1f} % before the update"
+        + (
+            f", busy {row['busy_s']:.3g} s, {100 * row['busy_products']:.0f} % of it products"
+            if "busy_s" in row
+            else ""
+        )
     )
 
 

@@ -18,6 +18,7 @@ from janus_md.calculators.not_finite import refuse_not_finite
 from janus_md.calculators.source import Precision, open_source
 from janus_md.errors import UserError, nearest
 from janus_md.graph import batch_graphs
+from janus_md.graph.batch import suited_to
 from janus_md.io.electrons import electrons
 from janus_md.io.pymatgen import atoms_from_pymatgen
 from janus_md.model import Prediction, predict
@@ -118,7 +119,8 @@ class JanusCalculator(Calculator):
         self._electrons = charge, spin = electrons(copied)
         self._warn_of_unused(charge, spin)
         graph = self.neighbours.graph(copied)
-        batch = batch_graphs([graph], task=[self.task], charge=[charge], spin=[spin])
+        layout = suited_to(self.device)
+        batch = batch_graphs([graph], task=[self.task], charge=[charge], spin=[spin], layout=layout)
         prediction = predict(
             self.source.model, batch.to(self.device), forces=True, stress=graph.volume > 0
         )

@@ -21,12 +21,6 @@ from janus_md.graph.neighbours import AtomGraph
 FAR_AWAY = 1000.0
 """Å, the length of an unused slot's edge; beyond any cutoff."""
 
-SMALLEST_BUCKET = 32
-"""Rows; below this the saved padding is worth less than the extra matrix products."""
-
-LARGEST_BUCKET = 4096
-"""Slots; what a block holds at once is bounded by this, and small tables stay in cache."""
-
 LARGEST_PADDING = 0.8
 """A new bucket begins where an atom has fewer neighbours than this share of the widest one of its bucket."""
 
@@ -46,7 +40,8 @@ class GraphBatch:
     """Atoms, bucket by bucket, inside a bucket sorted by atomic number; after them ghosts, in the order of the graphs.
 
     Attributes:
-        numbers: atomic numbers, int64 [N_all]: of N atoms, then of ghosts, which have no rows of their own.
+        numbers: atomic numbers, int64 [N_all]: of N atoms, then of ghosts, which have no rows of their own. On the CPU
+            wherever the rest is: a look at them does not wait for a device.
         graph: index of each atom's graph, int64 [N_all].
         order: place of each of the N atoms in the concatenated input, int64 [N].
         neighbours: index of each neighbour among these atoms, one int64 [n_b, K_b] per bucket.
@@ -54,7 +49,7 @@ class GraphBatch:
         vectors: edge vectors in Å, nearest first, one float64 [n_b, K_b, 3] per bucket.
         line_counts: L_b; the line-graph edges of a row are among its first L_b slots.
         num_graphs: B.
-        volume: Å³, float64 [B]; zero where not fully periodic.
+        volume: Å³, float64 [B]; zero where not fully periodic. On the CPU, as ``numbers``.
         composition: fraction of each atomic number in each structure, float64 [B, 119].
         task: int64 [B]. charge: e, float64 [B]. spin: multiplicity, float64 [B].
     """
@@ -79,20 +74,18 @@ class GraphBatch:
         return len(self.order)
 
     def to(self, device: torch.device | str) -> GraphBatch:
-        """The same batch with every tensor on ``device``."""
+        """The same batch with every tensor but ``numbers`` and ``volume`` on ``device``."""
 
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=True)
 
         return replace(
             self,
-            numbers=move(self.numbers),
             graph=move(self.graph),
             order=move(self.order),
             neighbours=[move(table) for table in self.neighbours],
             owners=[move(rows) for rows in self.owners],
             vectors=[move(table) for table in self.vectors],
-            volume=move(self.volume),
             composition=move(self.composition),
             task=move(self.task),
             charge=move(self.charge),
@@ -200,25 +193,50 @@ def _joined(parts: list[np.ndarray], dtype: type, *width: int) -> np.ndarray:
     return np.concatenate([np.zeros((0, *width), dtype=dtype), *parts])
 
 
-def split_by_width(counts: np.ndarray, numbers: np.ndarray) -> tuple[list[np.ndarray], int | None]:
-    """Atoms of similar neighbour count together, each bucket sorted by atomic number; a row is an atom."""
-    by_count = np.argsort(-counts, kind="stable")
-    # Of the type of what is searched for: a search would copy them all otherwise.
-    falling = -counts[by_count].astype(np.float64)
-    buckets = []
-    begin = 0
-    while begin < len(by_count):
-        widest = int(counts[by_count[begin]])
-        # The first atom with fewer neighbours than that share of the widest.
-        wide = int(np.searchsorted(falling, -LARGEST_PADDING * widest, side="right")) - begin
-        end = begin + max(wide, SMALLEST_BUCKET)
-        end = min(end, begin + max(SMALLEST_BUCKET, LARGEST_BUCKET // max(1, widest)))
-        if len(by_count) - end < SMALLEST_BUCKET:
-            end = len(by_count)
-        rows = np.sort(by_count[begin:end])
-        buckets.append(rows[np.argsort(numbers[rows], kind="stable")])
-        begin = end
-    return buckets or [np.zeros(0, dtype=np.int64)], None
+@dataclass
+class ByWidth:
+    """Atoms of similar neighbour count together, each bucket sorted by atomic number; a row is an atom.
+
+    Attributes:
+        rows: of the smallest bucket; below that the saved padding is worth less than the further products.
+        slots: of the largest one, which bounds what a block holds at once.
+    """
+
+    rows: int
+    slots: int
+
+    def __call__(
+        self, counts: np.ndarray, numbers: np.ndarray
+    ) -> tuple[list[np.ndarray], int | None]:
+        by_count = np.argsort(-counts, kind="stable")
+        # Of the type of what is searched for: a search would copy them all otherwise.
+        falling = -counts[by_count].astype(np.float64)
+        buckets = []
+        begin = 0
+        while begin < len(by_count):
+            widest = int(counts[by_count[begin]])
+            # The first atom with fewer neighbours than that share of the widest.
+            wide = int(np.searchsorted(falling, -LARGEST_PADDING * widest, side="right")) - begin
+            end = begin + max(wide, self.rows)
+            end = min(end, begin + max(self.rows, self.slots // max(1, widest)))
+            if len(by_count) - end < self.rows:
+                end = len(by_count)
+            rows = np.sort(by_count[begin:end])
+            buckets.append(rows[np.argsort(numbers[rows], kind="stable")])
+            begin = end
+        return buckets or [np.zeros(0, dtype=np.int64)], None
+
+
+split_by_width = ByWidth(rows=32, slots=4096)
+"""For CPUs, whose caches hold a table of that size."""
+
+large_tables = ByWidth(rows=1024, slots=2**18)
+"""For GPUs, which small tables would leave idle, and to which each operator on a table is a launch."""
+
+
+def suited_to(device: torch.device) -> ByWidth:
+    """How atoms are put into tables for a device, where a row is an atom."""
+    return split_by_width if device.type == "cpu" else large_tables
 
 
 def keep_together(counts: np.ndarray, numbers: np.ndarray) -> tuple[list[np.ndarray], int | None]:

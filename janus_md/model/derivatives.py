@@ -15,7 +15,10 @@ from janus_md.model.matris import MatRISMoE
 from janus_md.model.recompute import RecomputingDerivatives, activations
 
 KEPT = 320 * 1024**2
-"""Bytes that an evaluation may keep for its backward pass; blocks beyond that are computed again."""
+"""Bytes that an evaluation may keep for its backward pass on a CPU; blocks beyond that are computed again."""
+
+KEPT_OF_GPU = 0.25
+"""The same, as a share of a GPU's memory."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +42,21 @@ class Prediction:
 
 
 def species_of(numbers: Tensor, known: list[int]) -> Tensor:
-    """Index of each atomic number in ``known``.
+    """Index of each atomic number in ``known``; both on the CPU.
 
     Raises:
         UserError: an element is not in ``known``.
     """
     table = torch.full((NUMBERS,), -1)
     table[torch.tensor(known)] = torch.arange(len(known))
-    on_cpu = numbers.cpu()
-    species = table[on_cpu]
+    species = table[numbers]
     if len(species) and int(species.min()) < 0:
         from ase.data import chemical_symbols
 
-        missing = chemical_symbols[int(on_cpu[species < 0][0])]
+        missing = chemical_symbols[int(numbers[species < 0][0])]
         has = ", ".join(chemical_symbols[number] for number in known)
         raise UserError(f"the model does not know the element {missing}: it was made for {has}")
-    return species.to(numbers.device)
+    return species
 
 
 def predict(
@@ -77,8 +79,11 @@ def predict(
     """
     if stress and bool((batch.volume <= 0).any()):
         raise UserError("stress was asked of a structure that is not periodic in three directions")
-    known = list(model.atomic_numbers)
-    species = species_of(batch.numbers, known)
+    known, device = list(model.atomic_numbers), batch.graph.device
+    species = species_of(batch.numbers, known).to(device, non_blocking=True)
+    composition = batch.composition.index_select(
+        1, torch.tensor(known).to(device, non_blocking=True)
+    )
     derivatives = forces or stress
     vectors = [v.detach().requires_grad_(derivatives) for v in batch.vectors]
     inputs = Inputs(
@@ -91,7 +96,7 @@ def predict(
         batch.task,
         batch.charge,
         batch.spin,
-        batch.composition[:, known],
+        composition,
     )
     # An exported model's shapes change from call to call, so specialising on them would only cost time.
     plain = torch.jit.optimized_execution(False)
@@ -99,8 +104,9 @@ def predict(
         if derivatives:
             if engine is None:
                 slots = sum(table.numel() for table in batch.neighbours)
-                large = activations(model, slots) > KEPT and not training
-                engine = RecomputingDerivatives(model, KEPT) if large else PlainDerivatives(model)
+                kept = _kept(device)
+                large = activations(model, slots) > kept and not training
+                engine = RecomputingDerivatives(model, kept) if large else PlainDerivatives(model)
             rows, features, gradients = engine(inputs)
         else:
             rows, features = model(*inputs)
@@ -116,7 +122,8 @@ def predict(
                 virial_rows = virials_from(gradients, batch)
                 total = virial_rows.new_zeros(batch.num_graphs, 3, 3)
                 total = total.index_add(0, batch.graph, virial_rows)
-                stress_rows = -total / batch.volume[:, None, None]
+                volume = batch.volume.to(device, non_blocking=True)
+                stress_rows = -total / volume[:, None, None]
 
     def in_input_order(values: Tensor | None) -> Tensor | None:
         return None if values is None else values[back[: len(values)]]
@@ -132,6 +139,13 @@ def predict(
         if moments.numel() or not len(rows)
         else None,
     )
+
+
+def _kept(device: torch.device) -> float:
+    """Bytes that an evaluation may keep on a device."""
+    if device.type == "cpu":
+        return KEPT
+    return KEPT_OF_GPU * torch.cuda.get_device_properties(device).total_memory
 
 
 def forces_from(gradients: list[Tensor], batch: GraphBatch) -> Tensor:

@@ -6,6 +6,7 @@ where it would wait for the device once a group, it is not used.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -78,11 +79,9 @@ class GroupOuter(torch.autograd.Function):
         return d_left, GroupProduct.apply(left, g, ends) if by_right else None, None
 
 
-def asked(ctx: Any) -> list[bool]:
-    """Which of the first two inputs' gradients this backward pass asks for: forces ask for none by weights."""
-    nodes = [node for node, _ in ctx.next_functions[:2]]
-    needs = ctx.needs_input_grad[:2]
-    return [need and _runs(node) for need, node in zip(needs, nodes, strict=True)]
+def asked(ctx: Any, places: Sequence[int] = (0, 1)) -> list[bool]:
+    """Which of these inputs' gradients this backward pass asks for: forces ask for none by weights."""
+    return [ctx.needs_input_grad[i] and _runs(ctx.next_functions[i][0]) for i in places]
 
 
 def _runs(node: Any) -> bool:

@@ -4,10 +4,10 @@
 
 On a CPU it is a few products of PyTorch, which keep what their derivatives read: three forms that keep nothing were
 slower there or no faster (docs/experiments.md). On a GPU with Triton it is an operator that goes through the pairs of
-an atom in registers, forward, back and back once more, and keeps its inputs alone.
+an atom in registers, forward, back and back once more, and keeps its inputs alone; of the angles it reads the cosines.
 
-Shapes, everywhere: q and k [n, L, H·d], v and out [n, L, H·c], angles T [A, n, L, L], envelope e [n, L], angular (B,
-then F) [2·H, A].
+Shapes, everywhere: q and k [n, L, H·d], v and out [n, L, H·c], angles T [A, n, L, L] or the cosines T_1 of θ alone
+[n, L, L], envelope e [n, L], angular (B, then F) [2·H, A].
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from janus_md.ops.group_products import asked
 
 HAS_TRITON = find_spec("triton") is not None
 WIDEST = 32
@@ -32,6 +34,8 @@ def fits(q: Tensor, v: Tensor, angular: Tensor) -> bool:
     """Whether the operator can take these shapes, through second derivatives."""
     heads = angular.shape[0] // 2
     keys, values = q.shape[2] // heads, v.shape[2] // heads
+    if angular.shape[1] < 2:
+        return False  # the cosine is not among the polynomials
     return 1 <= q.shape[1] <= most_edges(keys, values, q.element_size(), shared_memory(q.device))
 
 
@@ -71,7 +75,7 @@ def line_attention(
     # Exported files hold PyTorch's operators alone; TorchScript reads on behind an `and`, but not into this branch.
     if not torch.jit.is_scripting():  # noqa: SIM102
         if q.is_cuda and fits(q, v, angular):
-            return fused_line_attention(q, k, v, angles, envelope, angular)
+            return fused_line_attention(q, k, v, angles[1], envelope, angular)
     return plain_line_attention(q, k, v, angles, envelope, angular)
 
 
@@ -96,22 +100,29 @@ def _by_head(x: Tensor, heads: int) -> Tensor:
 
 @torch.library.custom_op("janus::line_attention", mutates_args=())
 def fused_line_attention(
-    q: Tensor, k: Tensor, v: Tensor, angles: Tensor, envelope: Tensor, angular: Tensor
+    q: Tensor, k: Tensor, v: Tensor, cosines: Tensor, envelope: Tensor, angular: Tensor
 ) -> Tensor:
     """``out`` by a kernel that stores nothing else."""
     from janus_md.ops import line_attention_triton
 
-    return line_attention_triton.forward(q, k, v, angles, envelope, angular)
+    return line_attention_triton.forward(q, k, v, cosines, envelope, angular)
 
 
 @torch.library.custom_op("janus::line_attention_gradients", mutates_args=())
 def line_attention_gradients(
-    g: Tensor, q: Tensor, k: Tensor, v: Tensor, angles: Tensor, envelope: Tensor, angular: Tensor
+    g: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cosines: Tensor,
+    envelope: Tensor,
+    angular: Tensor,
+    by_angular: bool,
 ) -> list[Tensor]:
-    """Gradient ``g`` of ``out`` → those of the six arguments."""
+    """Gradient ``g`` of ``out`` → those of the six arguments; zero by ``angular`` where that is not asked for."""
     from janus_md.ops import line_attention_triton
 
-    return line_attention_triton.gradients(g, q, k, v, angles, envelope, angular)
+    return line_attention_triton.gradients(by_angular, g, q, k, v, cosines, envelope, angular)
 
 
 @torch.library.custom_op("janus::line_attention_second_gradients", mutates_args=())
@@ -123,13 +134,15 @@ def line_attention_second_gradients(given: list[Tensor], tangents: list[Tensor])
 
 
 @fused_line_attention.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, angles: Tensor, envelope: Tensor, angular: Tensor) -> Tensor:
+def _(
+    q: Tensor, k: Tensor, v: Tensor, cosines: Tensor, envelope: Tensor, angular: Tensor
+) -> Tensor:
     return torch.empty_like(v, memory_format=torch.contiguous_format)
 
 
 @line_attention_gradients.register_fake
-def _(g: Tensor, *arguments: Tensor) -> list[Tensor]:
-    return [torch.empty_like(x, memory_format=torch.contiguous_format) for x in arguments]
+def _(g: Tensor, *arguments: Any) -> list[Tensor]:
+    return [torch.empty_like(x, memory_format=torch.contiguous_format) for x in arguments[:-1]]
 
 
 @line_attention_second_gradients.register_fake
@@ -137,17 +150,22 @@ def _(given: list[Tensor], tangents: list[Tensor]) -> list[Tensor]:
     return [torch.empty_like(x, memory_format=torch.contiguous_format) for x in given]
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
 def _backward(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
-    return tuple(line_attention_gradients(g, *ctx.saved_tensors))
+    (by_angular,) = asked(ctx, [5])
+    return tuple(line_attention_gradients(g, *ctx.saved_tensors, by_angular))
 
 
-def _second_backward(ctx: Any, tangents: list[Tensor]) -> tuple[Tensor, ...]:
-    return tuple(line_attention_second_gradients(list(ctx.saved_tensors), tangents))
+def _save_tensors(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:-1])
+
+
+def _second_backward(ctx: Any, tangents: list[Tensor]) -> tuple[Tensor | None, ...]:
+    return *line_attention_second_gradients(list(ctx.saved_tensors), tangents), None
 
 
 fused_line_attention.register_autograd(_backward, setup_context=_save)
-line_attention_gradients.register_autograd(_second_backward, setup_context=_save)
+line_attention_gradients.register_autograd(_second_backward, setup_context=_save_tensors)

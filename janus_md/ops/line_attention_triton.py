@@ -1,13 +1,13 @@
-"""Kernels of :mod:`janus_md.ops.line_attention` for GPUs, with its shapes and names.
+"""Kernels of :mod:`janus_md.ops.line_attention` for GPUs, with its names.
 
 A program owns one atom: it takes the atom's heads in turn, and of each the pairs of sixteen edges p with all L edges q
-at a time, in registers. Nothing of the size [atoms, L, L] is written but the gradient of the angles, which the heads
-share.
+at a time, in registers. The polynomials T_l of a pair come from its cosine by their recurrence, so that of the size
+[atoms, L, L] only the cosine is read and its gradient, which the heads share, written.
 
 The second derivative is the gradient of a directional derivative: with tangents marked ``_t``,
 
     ⟨g, d out⟩ = Σ_pq ẇ_pq·X_pq + w_pq·Y_pq,   X = g·v,   Y = g·v_t,   w = σ(s)·f·e,
-    ẇ = σ'·ṡ·f·e + σ·(ḟ·e + f·ė),   ṡ = q_t·k + q·k_t + B_t·T + B·T_t,   ḟ = F_t·T + F·T_t,
+    ẇ = σ'·ṡ·f·e + σ·(ḟ·e + f·ė),   ṡ = q_t·k + q·k_t + Σ_l B_t·T_l + B·T_l'·c_t,   ḟ = Σ_l F_t·T_l + F·T_l'·c_t,
 
 differentiated by what it is made of.
 """
@@ -26,6 +26,9 @@ from janus_md.ops.line_attention import padded as _padded
 
 ROWS = tl.constexpr(LEAST)
 """Edges p at a time: the least a matrix product of Triton takes."""
+
+WARPS = {"_forward": 4, "_gradients": 8, "_second_gradients": 8}
+"""Of a program."""
 
 
 @triton.jit
@@ -52,22 +55,21 @@ def _sigmoid(x):
 
 
 @triton.jit
-def _weight_and_factor(
-    q, k, angles_ptr, a_ptr, i, h, rows, others, atoms, L, H: tl.constexpr, A: tl.constexpr
-):
-    """σ(q·k + b(θ)) and f(θ) of some pairs."""
+def _weight_and_factor(q, k, c, a_ptr, h, H: tl.constexpr, A: tl.constexpr):
+    """σ(q·k + b(θ)) and f(θ) of some pairs with cosines c."""
     logits = _product(q, tl.trans(k))
-    factor = tl.zeros_like(logits)
+    factor = tl.zeros_like(c)
+    t, t_before = tl.zeros_like(c) + 1.0, c
     for degree in range(A):
-        t = _load(angles_ptr + (degree * atoms + i) * L * L, rows, others, L, L, L)
         logits += tl.load(a_ptr + h * A + degree) * t
         factor += tl.load(a_ptr + (H + h) * A + degree) * t
+        t, t_before = 2.0 * c * t - t_before, t
     return _sigmoid(logits), factor
 
 
 @triton.jit
 def _forward(
-    q_ptr, k_ptr, v_ptr, angles_ptr, e_ptr, a_ptr, out_ptr, atoms, L,
+    q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr, out_ptr, L,
     H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
     LP: tl.constexpr, DP: tl.constexpr, CP: tl.constexpr,
 ):  # fmt: skip
@@ -81,17 +83,18 @@ def _forward(
         for first in range(0, L, ROWS):
             rows = first + tl.arange(0, ROWS)
             q = _load(q_ptr + by_key, rows, keys, L, D, H * D)
-            s, f = _weight_and_factor(q, k, angles_ptr, a_ptr, i, h, rows, others, atoms, L, H, A)
+            c = _load(c_ptr + i * L * L, rows, others, L, L, L)
+            s, f = _weight_and_factor(q, k, c, a_ptr, h, H, A)
             out = _product(s * f * e[None, :], v)
             _store(out_ptr + by_value, out, rows, values, L, C, H * C)
 
 
 @triton.jit
 def _gradients(
-    g_ptr, q_ptr, k_ptr, v_ptr, angles_ptr, e_ptr, a_ptr,
-    dq_ptr, dk_ptr, dv_ptr, dangles_ptr, de_ptr, da_ptr, atoms, L,
+    g_ptr, q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr,
+    dq_ptr, dk_ptr, dv_ptr, dc_ptr, de_ptr, da_ptr, L,
     H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
-    LP: tl.constexpr, DP: tl.constexpr, CP: tl.constexpr, AP: tl.constexpr,
+    LP: tl.constexpr, DP: tl.constexpr, CP: tl.constexpr, AP: tl.constexpr, BY_A: tl.constexpr,
 ):  # fmt: skip
     i = tl.program_id(0).to(tl.int64)
     others, keys, values = tl.arange(0, LP), tl.arange(0, DP), tl.arange(0, CP)
@@ -109,7 +112,8 @@ def _gradients(
             rows = first + tl.arange(0, ROWS)
             q = _load(q_ptr + by_key, rows, keys, L, D, H * D)
             g = _load(g_ptr + by_value, rows, values, L, C, H * C)
-            s, f = _weight_and_factor(q, k, angles_ptr, a_ptr, i, h, rows, others, atoms, L, H, A)
+            c = _load(c_ptr + i * L * L, rows, others, L, L, L)
+            s, f = _weight_and_factor(q, k, c, a_ptr, h, H, A)
             x = _product(g, tl.trans(v)) * s
             de += tl.sum(x * f, 0)
             by_factor = x * e[None, :]
@@ -118,30 +122,34 @@ def _gradients(
             dk += _product(tl.trans(by_logit), q)
             dq = _product(by_logit, k)
             _store(dq_ptr + by_key, dq, rows, keys, L, D, H * D)
+            dc = _load(dc_ptr + i * L * L, rows, others, L, L, L)
+            t, t_before = tl.zeros_like(c) + 1.0, c
+            slope, slope_before = tl.zeros_like(c), tl.zeros_like(c) + 1.0
             for degree in range(A):
-                offset = (degree * atoms + i) * L * L
-                t = _load(angles_ptr + offset, rows, others, L, L, L)
-                dt = _load(dangles_ptr + offset, rows, others, L, L, L)
-                dt += tl.load(a_ptr + h * A + degree) * by_logit
-                dt += tl.load(a_ptr + (H + h) * A + degree) * by_factor
-                _store(dangles_ptr + offset, dt, rows, others, L, L, L)
-                d_bias += tl.where(degrees == degree, tl.sum(by_logit * t), 0.0)
-                d_factor += tl.where(degrees == degree, tl.sum(by_factor * t), 0.0)
+                bias = tl.load(a_ptr + h * A + degree)
+                factor = tl.load(a_ptr + (H + h) * A + degree)
+                dc += (bias * by_logit + factor * by_factor) * slope
+                if BY_A:
+                    d_bias += tl.where(degrees == degree, tl.sum(by_logit * t), 0.0)
+                    d_factor += tl.where(degrees == degree, tl.sum(by_factor * t), 0.0)
+                slope, slope_before = 2.0 * (t + c * slope) - slope_before, slope
+                t, t_before = 2.0 * c * t - t_before, t
+            _store(dc_ptr + i * L * L, dc, rows, others, L, L, L)
         _store(dk_ptr + by_key, dk, others, keys, L, D, H * D)
         _store(dv_ptr + by_value, dv, others, values, L, C, H * C)
         partial = da_ptr + i * 2 * H * A
         tl.store(partial + h * A + degrees, d_bias, mask=degrees < A)
         tl.store(partial + (H + h) * A + degrees, d_factor, mask=degrees < A)
-        # The next head adds to the same gradient of the angles.
+        # The next head adds to the same gradient of the cosines.
         tl.debug_barrier()
     tl.store(de_ptr + i * L + others, de, mask=others < L)
 
 
 @triton.jit
 def _second_gradients(
-    g_ptr, q_ptr, k_ptr, v_ptr, angles_ptr, e_ptr, a_ptr,
-    qt_ptr, kt_ptr, vt_ptr, anglest_ptr, et_ptr, at_ptr,
-    dg_ptr, dq_ptr, dk_ptr, dv_ptr, dangles_ptr, de_ptr, da_ptr, atoms, L,
+    g_ptr, q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr,
+    qt_ptr, kt_ptr, vt_ptr, ct_ptr, et_ptr, at_ptr,
+    dg_ptr, dq_ptr, dk_ptr, dv_ptr, dc_ptr, de_ptr, da_ptr, L,
     H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
     LP: tl.constexpr, DP: tl.constexpr, CP: tl.constexpr, AP: tl.constexpr,
 ):  # fmt: skip
@@ -165,19 +173,22 @@ def _second_gradients(
             q = _load(q_ptr + by_key, rows, keys, L, D, H * D)
             q_t = _load(qt_ptr + by_key, rows, keys, L, D, H * D)
             g = _load(g_ptr + by_value, rows, values, L, C, H * C)
+            c = _load(c_ptr + i * L * L, rows, others, L, L, L)
+            c_t = _load(ct_ptr + i * L * L, rows, others, L, L, L)
             s = _product(q, tl.trans(k))
             s_t = _product(q_t, tl.trans(k)) + _product(q, tl.trans(k_t))
             f, f_t = tl.zeros_like(s), tl.zeros_like(s)
+            t, t_before = tl.zeros_like(c) + 1.0, c
+            slope, slope_before = tl.zeros_like(c), tl.zeros_like(c) + 1.0
             for degree in range(A):
-                offset = (degree * atoms + i) * L * L
-                t = _load(angles_ptr + offset, rows, others, L, L, L)
-                t_t = _load(anglest_ptr + offset, rows, others, L, L, L)
                 bias = tl.load(a_ptr + h * A + degree)
                 factor = tl.load(a_ptr + (H + h) * A + degree)
                 s += bias * t
                 f += factor * t
-                s_t += bias * t_t + tl.load(at_ptr + h * A + degree) * t
-                f_t += factor * t_t + tl.load(at_ptr + (H + h) * A + degree) * t
+                s_t += bias * slope * c_t + tl.load(at_ptr + h * A + degree) * t
+                f_t += factor * slope * c_t + tl.load(at_ptr + (H + h) * A + degree) * t
+                slope, slope_before = 2.0 * (t + c * slope) - slope_before, slope
+                t, t_before = 2.0 * c * t - t_before, t
             s = _sigmoid(s)
             rest = 1.0 - s
             x = _product(g, tl.trans(v)) * s
@@ -198,46 +209,51 @@ def _second_gradients(
             _store(dq_ptr + by_key, dq, rows, keys, L, D, H * D)
             dk += _product(tl.trans(by_logit), q) + _product(tl.trans(by_logit_t), q_t)
             dv += _product(tl.trans(w_t), g)
+            dc = _load(dc_ptr + i * L * L, rows, others, L, L, L)
+            t, t_before = tl.zeros_like(c) + 1.0, c
+            slope, slope_before = tl.zeros_like(c), tl.zeros_like(c) + 1.0
+            curve, curve_before = tl.zeros_like(c), tl.zeros_like(c)
             for degree in range(A):
-                offset = (degree * atoms + i) * L * L
-                t = _load(angles_ptr + offset, rows, others, L, L, L)
-                t_t = _load(anglest_ptr + offset, rows, others, L, L, L)
-                dt = _load(dangles_ptr + offset, rows, others, L, L, L)
-                dt += tl.load(a_ptr + h * A + degree) * by_logit
-                dt += tl.load(a_ptr + (H + h) * A + degree) * by_factor
-                dt += tl.load(at_ptr + h * A + degree) * by_logit_t
-                dt += tl.load(at_ptr + (H + h) * A + degree) * by_factor_t
-                _store(dangles_ptr + offset, dt, rows, others, L, L, L)
-                here = degrees == degree
-                d_bias += tl.where(here, tl.sum(by_logit * t + by_logit_t * t_t), 0.0)
-                d_factor += tl.where(here, tl.sum(by_factor * t + by_factor_t * t_t), 0.0)
+                bias = tl.load(a_ptr + h * A + degree)
+                factor = tl.load(a_ptr + (H + h) * A + degree)
+                dc += (bias * by_logit + factor * by_factor) * slope
+                dc += (bias * by_logit_t + factor * by_factor_t) * curve * c_t
+                dc += tl.load(at_ptr + h * A + degree) * by_logit_t * slope
+                dc += tl.load(at_ptr + (H + h) * A + degree) * by_factor_t * slope
+                here, moved = degrees == degree, slope * c_t
+                d_bias += tl.where(here, tl.sum(by_logit * t + by_logit_t * moved), 0.0)
+                d_factor += tl.where(here, tl.sum(by_factor * t + by_factor_t * moved), 0.0)
+                curve, curve_before = 4.0 * slope + 2.0 * c * curve - curve_before, curve
+                slope, slope_before = 2.0 * (t + c * slope) - slope_before, slope
+                t, t_before = 2.0 * c * t - t_before, t
+            _store(dc_ptr + i * L * L, dc, rows, others, L, L, L)
         _store(dk_ptr + by_key, dk, others, keys, L, D, H * D)
         _store(dv_ptr + by_value, dv, others, values, L, C, H * C)
         partial = da_ptr + i * 2 * H * A
         tl.store(partial + h * A + degrees, d_bias, mask=degrees < A)
         tl.store(partial + (H + h) * A + degrees, d_factor, mask=degrees < A)
-        # The next head adds to the same gradient of the angles.
+        # The next head adds to the same gradient of the cosines.
         tl.debug_barrier()
     tl.store(de_ptr + i * L + others, de, mask=others < L)
 
 
 def forward(
-    q: Tensor, k: Tensor, v: Tensor, angles: Tensor, envelope: Tensor, angular: Tensor
+    q: Tensor, k: Tensor, v: Tensor, cosines: Tensor, envelope: Tensor, angular: Tensor
 ) -> Tensor:
     """``out``."""
-    inputs = [x.contiguous() for x in (q, k, v, angles, envelope, angular)]
+    inputs = [x.contiguous() for x in (q, k, v, cosines, envelope, angular)]
     out = torch.empty_like(inputs[2])
     atoms = len(q)
     if atoms > 0:
         sizes = _sizes(q, v, angular)
         with torch.cuda.device_of(q):  # Triton launches on the present GPU, wherever tensors are
-            _forward[(atoms,)](*inputs, out, atoms, q.shape[1], **sizes, num_warps=4)
+            _forward[(atoms,)](*inputs, out, q.shape[1], **sizes, num_warps=WARPS["_forward"])
     return out
 
 
-def gradients(g: Tensor, *arguments: Tensor) -> list[Tensor]:
-    """Of the six arguments."""
-    return _launch(_gradients, [g, *arguments], [], first=1)
+def gradients(by_angular: bool, g: Tensor, *arguments: Tensor) -> list[Tensor]:
+    """Of the six arguments; zero of the last unless ``by_angular``, whose sums take a third of the time."""
+    return _launch(_gradients, [g, *arguments], [], first=1, BY_A=by_angular)
 
 
 def second_gradients(given: list[Tensor], tangents: list[Tensor]) -> list[Tensor]:
@@ -245,18 +261,20 @@ def second_gradients(given: list[Tensor], tangents: list[Tensor]) -> list[Tensor
     return _launch(_second_gradients, given, tangents, first=0)
 
 
-def _launch(kernel: Any, given: list[Tensor], tangents: list[Tensor], first: int) -> list[Tensor]:
-    """A kernel that gives gradients by ``given[first:]``: g, q, k, v, angles, envelope, angular."""
+def _launch(
+    kernel: Any, given: list[Tensor], tangents: list[Tensor], first: int, **settings: bool
+) -> list[Tensor]:
+    """A kernel that gives gradients by ``given[first:]``: g, q, k, v, cosines, envelope, angular."""
     inputs = [x.contiguous() for x in (*given, *tangents)]
-    _, q, _, v, angles, _, angular = inputs[:7]
+    _, q, _, v, cosines, _, angular = inputs[:7]
     atoms = len(q)
     found = [torch.empty_like(x) for x in inputs[first:4]]
     by_angular = angular.new_empty(atoms, *angular.shape)
-    found += [torch.zeros_like(angles), torch.empty_like(inputs[5]), by_angular]
+    found += [torch.zeros_like(cosines), torch.empty_like(inputs[5]), by_angular]
     if atoms > 0:
-        sizes = _sizes(q, v, angular) | {"AP": _padded(angular.shape[1])}
+        sizes = _sizes(q, v, angular) | {"AP": _padded(angular.shape[1])} | settings
         with torch.cuda.device_of(q):
-            kernel[(atoms,)](*inputs, *found, atoms, q.shape[1], **sizes, num_warps=8)
+            kernel[(atoms,)](*inputs, *found, q.shape[1], **sizes, num_warps=WARPS[kernel.__name__])
     return [*found[:-1], by_angular.sum(0)]
 
 

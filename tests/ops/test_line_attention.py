@@ -18,6 +18,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from janus_md.graph import batch_graphs, build_graph
 from janus_md.graph.batch import keep_together
 from janus_md.model import MatRISMoE, line_attention, predict, preset
+from janus_md.model.basis import chebyshev
 from janus_md.model.engine import Engine
 from janus_md.ops import fused_line_attention, plain_line_attention
 from janus_md.ops.line_attention import (
@@ -49,11 +50,19 @@ def arguments(shape: tuple[int, ...]) -> list[Tensor]:
         torch.randn(atoms, slots, heads * keys),
         torch.randn(atoms, slots, heads * keys),
         torch.randn(atoms, slots, heads * values),
-        torch.randn(polynomials, atoms, slots, slots),
+        2.0 * torch.rand(atoms, slots, slots) - 1.0,
         torch.rand(atoms, slots),
         torch.randn(2 * heads, polynomials),
     ]
     return [x.to(DEVICE, torch.float64).requires_grad_() for x in drawn]
+
+
+def products(
+    q: Tensor, k: Tensor, v: Tensor, cosines: Tensor, envelope: Tensor, angular: Tensor
+) -> Tensor:
+    """What the kernels compute, from the cosines too, by products that autograd differentiates."""
+    angles = chebyshev(cosines, angular.shape[1])
+    return plain_line_attention(q, k, v, angles, envelope, angular)
 
 
 def all_orders(function, given: list[Tensor]) -> list[Tensor]:
@@ -68,7 +77,8 @@ def all_orders(function, given: list[Tensor]) -> list[Tensor]:
 
 def test_is_the_sum_over_pairs() -> None:
     """Written out with loops."""
-    q, k, v, angles, envelope, angular = arguments((2, 3, 2, 4, 3, 5))
+    q, k, v, cosines, envelope, angular = arguments((2, 3, 2, 4, 3, 5))
+    angles = chebyshev(cosines, 5)
     found = plain_line_attention(q, k, v, angles, envelope, angular)
     for atom in range(2):
         for head in range(2):
@@ -85,8 +95,8 @@ def test_is_the_sum_over_pairs() -> None:
 
 def test_derivatives_of_the_products() -> None:
     given = arguments((2, 3, 1, 2, 2, 3))
-    assert gradcheck(plain_line_attention, given)
-    assert gradgradcheck(plain_line_attention, given)
+    assert gradcheck(products, given)
+    assert gradgradcheck(products, given)
 
 
 @needs_triton
@@ -94,7 +104,7 @@ def test_derivatives_of_the_products() -> None:
 def test_kernels_agree_with_the_products(shape: tuple[int, ...]) -> None:
     """Results and first and second derivatives by everything, to rounding."""
     given = arguments(shape)
-    expected = all_orders(plain_line_attention, given)
+    expected = all_orders(products, given)
     for mine, theirs in zip(all_orders(fused_line_attention, given), expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
@@ -112,16 +122,14 @@ def test_rows_that_lie_apart_in_memory() -> None:
     q, k, v, *others = arguments((2, 3, 2, 4, 3, 5))
     together = torch.cat([q, k, v], dim=-1).detach()
     slices = torch.split(together, [8, 8, 6], dim=-1)
-    torch.testing.assert_close(
-        fused_line_attention(*slices, *others), plain_line_attention(q, k, v, *others)
-    )
+    torch.testing.assert_close(fused_line_attention(*slices, *others), products(q, k, v, *others))
 
 
 @needs_triton
 def test_no_atoms() -> None:
     given = arguments((0, 3, 2, 4, 3, 5))
     found = all_orders(fused_line_attention, given)
-    assert [x.shape for x in found] == [x.shape for x in all_orders(plain_line_attention, given)]
+    assert [x.shape for x in found] == [x.shape for x in all_orders(products, given)]
     assert not found[6].any()
 
 
@@ -143,6 +151,7 @@ def test_kernels_run_on_the_gpu_of_their_tensors(monkeypatch: pytest.MonkeyPatch
 
         def __init__(self, kernel: Any) -> None:
             self._kernel = kernel
+            self.__name__ = kernel.__name__
 
         def __getitem__(self, grid: tuple[int]) -> Callable[..., None]:
             def run(*given: Any, **sizes: Any) -> None:
@@ -166,7 +175,7 @@ def test_registration() -> None:
     given = [x.detach() for x in arguments((2, 3, 1, 2, 2, 2))]
     g = torch.randn_like(given[2])
     torch.library.opcheck(fused_line_attention, tuple(given))
-    torch.library.opcheck(line_attention_gradients, (g, *given))
+    torch.library.opcheck(line_attention_gradients, (g, *given, True))
     torch.library.opcheck(line_attention_second_gradients, ([g, *given], given))
 
 
@@ -195,9 +204,11 @@ def test_a_model_trains_alike_with_the_kernels(
     expected = step()
     calls = []
 
-    def fused(*given: Tensor) -> Tensor:
-        calls.append(given[0].shape)
-        return fused_line_attention(*given)
+    def fused(
+        q: Tensor, k: Tensor, v: Tensor, angles: Tensor, envelope: Tensor, angular: Tensor
+    ) -> Tensor:
+        calls.append(q.shape)
+        return fused_line_attention(q, k, v, angles[1], envelope, angular)
 
     monkeypatch.setattr(line_attention, "line_attention", fused)
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
@@ -264,7 +275,7 @@ for itemsize, keys, values, edges, tried in ((4, 8, 16, 32, ALL), (8, 32, 16, 16
             attrs={},
         )
         target = GPUTarget("cuda", int(sys.argv[1]), 32)
-        options = {"num_warps": 4 if kernel is kernels._forward else 8}
+        options = {"num_warps": kernels.WARPS[kernel.__name__]}
         compiled = triton.compile(source, target=target, options=options)
         assert len(compiled.asm["cubin"]) > 1000
         shared = compiled.metadata.shared

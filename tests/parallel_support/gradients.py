@@ -116,7 +116,7 @@ def differences_in_layouts(
     alone = Janus(copy.deepcopy(model), Mesh(), ParallelConfig())
     batch = shares_of(store, Mesh(), False)(chosen)
     loss, optimizer = slopes(alone, batch), _optimizer(alone, method)
-    norm = alone.clip(1e9)
+    norm = float(alone.clip(1e9))
     expected = {name: _copy(value.grad) for name, value in alone.model.named_parameters()}
     weights = _after(alone, batch, optimizer, steps)
     found = {}
@@ -132,7 +132,7 @@ def differences_in_layouts(
             if value.numel()
         }
         differences["loss"] = abs(own - loss) / abs(loss)
-        differences["norm"] = abs(janus.clip(1e9) - norm) / norm
+        differences["norm"] = abs(float(janus.clip(1e9)) - norm) / norm
         for name, value in _after(janus, share, _optimizer(janus, method), steps).items():
             differences[f"after {name}"] = _difference(value, weights[name], janus.rows.get(name))
         found[layout] = differences
@@ -190,7 +190,7 @@ def differences_by_way(
     for way, transfers in WAYS.items():
         with (
             patch.object(janus_module, "transfers", lambda *_, cost=transfers: cost),
-            patch.object(tables, "SMALLEST_BUCKET", smallest),
+            patch.object(tables.split_by_width, "rows", smallest),
         ):
             worst = differences_in_layouts("float64", fields, layouts, chosen)
             found |= {f"{way}, {name}": max(values.values()) for name, values in worst.items()}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from janus_md.calculators.source import Source, open_source
 from janus_md.errors import UserError, nearest
 from janus_md.graph import GraphBatch
+from janus_md.graph.batch import suited_to
 from janus_md.io import Frame, LabelKeys, read_frames
 from janus_md.model import MatRISMoE, Prediction, predict
 from janus_training.batches import GraphStore
@@ -75,6 +76,7 @@ def evaluate_files(
             frame.task = _task_of(frame, task, source)
             _refuse_unknown_elements(frame, source)
         store = GraphStore(frames, source.tasks, source.cutoff, source.line_cutoff, GRAPH_MEMORY)
+        store.layout = suited_to(next(source.model.parameters()).device)
         results = predict_frames(source.model, store, budget)
         rows += [errors_of(str(file), name, members) for name, members in by_task(results).items()]
     return rows

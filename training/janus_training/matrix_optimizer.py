@@ -36,14 +36,18 @@ class MatrixOptimizer(torch.optim.Optimizer, ABC):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         assert closure is None
         group = self.param_groups[0]
-        for parameter in group["params"]:
-            if parameter.grad is not None:
-                self._step(parameter, parameter.grad, group)
+        self._update([p for p in group["params"] if p.grad is not None], group)
         self._others.step()
 
     @abstractmethod
-    def _step(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        """Update one parameter in place; [..., rows, columns]."""
+    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """Update parameters that have gradients in place; [..., rows, columns] each."""
+
+
+def gradient_of(parameter: Tensor) -> Tensor:
+    """Of a parameter that has one."""
+    assert parameter.grad is not None
+    return parameter.grad
 
 
 def used(gradient: Tensor) -> Tensor:

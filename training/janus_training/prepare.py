@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from janus_md.errors import UserError
-from janus_md.graph.batch import Layout, NarrowRows, keep_together, split_by_width
+from janus_md.graph.batch import Layout, NarrowRows, keep_together, suited_to
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE
 from janus_training.batches import LABELS, GraphStore
@@ -20,6 +20,8 @@ from janus_training.data import Frames, check_elements
 from janus_training.model_section import resolve_model
 from janus_training.references import References, reference_energies, spread_beyond
 from janus_training.sampler import BudgetSampler
+
+CPU = torch.device("cpu")
 
 SMALLEST_FORCE = 1e-3
 """eV/Å. Training forces that are smaller are those of symmetry or of a minimum, and say nothing of the scale."""
@@ -75,23 +77,26 @@ def _refuse_unlabelled(loss: LossConfig, frames: Frames) -> None:
             )
 
 
-def prepare(config: Config, frames: Frames) -> Data:
-    """Graphs of all frames; raises ``UserError`` where one cannot be built or is beyond the budget."""
+def prepare(config: Config, frames: Frames, device: torch.device = CPU) -> Data:
+    """Graphs of all frames, batches to suit ``device``.
+
+    Raises ``UserError`` where a graph cannot be built or is beyond the budget.
+    """
     model = config.model
     cutoffs = model["cutoff"], model["line_cutoff"]
     train, valid = (
         GraphStore(members, model["tasks"], *cutoffs, config.data.graph_memory)
         for members in (frames.train, frames.valid)
     )
-    train.layout = suited_layout(config, train)
+    train.layout, valid.layout = suited_layout(config, train, device), suited_to(device)
     return Data(frames, train, valid, BudgetSampler(train.costs, config.batch, config.train.seed))
 
 
-def suited_layout(config: Config, store: GraphStore) -> Layout:
+def suited_layout(config: Config, store: GraphStore, device: torch.device) -> Layout:
     """How batches to train on are put into tables: narrow rows where nothing attends to angles, else by width."""
     if not resolve_model(config.model, [], []).num_line_blocks:
         return NarrowRows.suited(store.atoms_by_neighbours)
-    return keep_together if config.train.compile else split_by_width
+    return keep_together if config.train.compile else suited_to(device)
 
 
 def new_model(config: Config, data: Data) -> MatRISMoE:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from janus_training.matrix_optimizer import MatrixOptimizer, used
+from janus_training.matrix_optimizer import MatrixOptimizer, gradient_of, used
 
 LONGEST = 2048
 """Sides longer than that keep their own basis: its products would cost more than the step."""
@@ -48,7 +48,11 @@ class Soap(MatrixOptimizer):
         defaults = {"lr": lr, "beta": beta, "eps": eps, "weight_decay": weight_decay}
         super().__init__(matrices, others, defaults, eps=eps, **adamw)
 
-    def _step(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        for parameter in parameters:
+            self._update_one(parameter, gradient_of(parameter), group)
+
+    def _update_one(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
             state.update(_first(gradient, group["beta"]))

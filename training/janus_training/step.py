@@ -34,9 +34,14 @@ def take_step(
     optimizer.zero_grad(set_to_none=True)
     janus.backward(loss)
     norm = janus.clip(math.inf if config.optimiser.clip is None else config.optimiser.clip)
-    if not math.isfinite(norm):
+    try:
+        optimizer.step()
+    except torch.linalg.LinAlgError:  # as SOAP's, which asks for eigenvectors of gradients
+        if math.isfinite(float(norm)):
+            raise
+    # All has been launched: only now is a device waited for.
+    size, *own = torch.stack([norm, loss, *terms.values()]).detach().tolist()
+    if not math.isfinite(size):
         raise UserError("the loss is no longer finite; start again with a lower optimiser.lr")
-    optimizer.step()
     janus.mesh.ledger.phase = BETWEEN
-    values = janus.mesh.total(torch.stack([loss, *terms.values()]).detach().tolist())
-    return dict(zip(["loss", *terms], values, strict=True)) | {"gradient": norm}
+    return dict(zip(["loss", *terms], janus.mesh.total(own), strict=True)) | {"gradient": size}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -81,27 +80,27 @@ class Buckets:
 
 def clip_to_norm(
     everywhere: Sequence[Tensor], sharded: Sequence[Tensor], mesh: Mesh, limit: float
-) -> float:
-    """Scale all gradients so that their common norm is at most ``limit``; the norm before.
+) -> Tensor:
+    """Scale all gradients so that their common norm is at most ``limit``; the norm before, float64, where they are.
 
     Args:
         everywhere: parameters that every rank holds. sharded: this rank's parts of the others.
     """
-    common = torch.stack([_squares(everywhere), _squares(sharded)])
+    device = next(p.device for p in (*everywhere, *sharded))
+    common = torch.stack([_squares(everywhere, device), _squares(sharded, device)])
     if mesh.unit.size > 1:
-        own = common[1:].to(mesh.device, copy=True)
-        common[1:] = start_all_reduce(own, mesh.unit, "norm").wait().cpu()
-    norm = math.sqrt(float(common.sum()))
-    scale = limit / (norm + 1e-6)
-    if scale < 1.0:
-        gradients = [p.grad for p in (*everywhere, *sharded) if p.grad is not None]
-        torch._foreach_mul_(gradients, scale)
+        common[1:] = start_all_reduce(common[1:].clone(), mesh.unit, "norm").wait()
+    norm = common.sum().sqrt()
+    # Also where nothing is to be scaled: to know that, a device would have to be waited for.
+    scale = (limit / (norm + 1e-6)).clamp(max=1.0)
+    gradients = [p.grad for p in (*everywhere, *sharded) if p.grad is not None]
+    if gradients:
+        torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
     return norm
 
 
-def _squares(parameters: Sequence[Tensor]) -> Tensor:
+def _squares(parameters: Sequence[Tensor], device: torch.device) -> Tensor:
     gradients = [p.grad for p in parameters if p.grad is not None and p.numel()]
     if not gradients:
-        return torch.zeros((), dtype=torch.float64)
-    norms = torch.stack(torch._foreach_norm(gradients))
-    return norms.to("cpu", torch.float64).square().sum()
+        return torch.zeros((), dtype=torch.float64, device=device)
+    return torch.stack(torch._foreach_norm(gradients)).double().square().sum()

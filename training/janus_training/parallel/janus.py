@@ -107,7 +107,7 @@ class Janus:
                 parameter.grad = torch.zeros_like(parameter)
         self.mesh.ledger.phase = UPDATE
 
-    def clip(self, limit: float) -> float:
+    def clip(self, limit: float) -> Tensor:
         """Scale the gradients to a common norm of at most ``limit``; the norm before."""
         return clip_to_norm(self.everywhere, self.sharded, self.mesh, limit)
 
