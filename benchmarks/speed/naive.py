@@ -171,6 +171,7 @@ def _experts(experts: ExpertMLP, x: Tensor, species: Tensor) -> Tensor:
 
 def _routed(experts: RoutedExperts, x: Tensor, species: Tensor) -> Tensor:
     chosen, gates = experts.router()
+    chosen = chosen.to(x.device)
     out = x.new_zeros(len(x), experts.w2.shape[2])
     for expert in range(experts.w1.shape[0]):
         for place in range(chosen.shape[1]):

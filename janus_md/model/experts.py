@@ -9,6 +9,8 @@ drops router and experts.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -24,11 +26,37 @@ class ElementRouter(nn.Module):
         super().__init__()
         self.top_k = top_k
         self.table = nn.Parameter(torch.randn(num_elements, num_experts))
+        self.ahead: Tensor | None = None
+        """The chosen experts where :func:`chosen_ahead` has fetched them."""
+
+    def choose(self) -> Tensor:
+        """Experts of each element, int64 [elements, k], where the table is."""
+        return self.table.detach().topk(self.top_k, dim=1).indices
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        """Chosen experts, int64 [elements, k], and their gates, [elements, k], which sum to one."""
-        chosen = self.table.topk(self.top_k, dim=1)
-        return chosen.indices, F.softmax(chosen.values, dim=1)
+        """Chosen experts, int64 [elements, k] on the CPU, and their gates, [elements, k], which sum to one."""
+        chosen = self.choose().cpu() if self.ahead is None else self.ahead
+        values = self.table.gather(1, chosen.to(self.table.device, non_blocking=True))
+        return chosen, F.softmax(values, dim=1)
+
+
+@contextmanager
+def chosen_ahead(model: nn.Module) -> Iterator[None]:
+    """Inside, all routers' choices are on the CPU: a device is waited for once, and not in every layer.
+
+    The tables must not change inside.
+    """
+    routers = [module for module in model.modules() if isinstance(module, ElementRouter)]
+    found = [router.choose() for router in routers]
+    if found:
+        parts = torch.cat([chosen.flatten() for chosen in found]).cpu()
+        for router, part in zip(routers, parts.split([c.numel() for c in found]), strict=True):
+            router.ahead = part.view(-1, router.top_k)
+    try:
+        yield
+    finally:
+        for router in routers:
+            router.ahead = None
 
 
 class MergedMLP(nn.Module):

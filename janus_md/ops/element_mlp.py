@@ -27,7 +27,8 @@ def element_mlp(
 
     Args:
         x: [n, K, in], rows sorted by element. w1: [E, in, hidden]. w2: [E, hidden, out].
-        experts: of each element, int64 [S, k]. gates: [S, k]. counts: rows of each element, int64 [S] on the CPU.
+        experts: of each element, int64 [S, k] on the CPU. gates: [S, k].
+        counts: rows of each element, int64 [S] on the CPU.
 
     Returns:
         [n, K, out].
@@ -43,19 +44,22 @@ def element_mlp(
 
 
 def by_row(experts: Tensor, gates: Tensor, counts: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-    """Experts and gates of all ``rows``, [rows, k], from those of their elements, [S, k]; ``counts``: rows of each."""
-    species = torch.repeat_interleave(counts.to(experts.device), output_size=rows)
+    """Experts and gates of all ``rows``, [rows, k], from those of their elements, [S, k]; ``counts``: rows of each.
+
+    Both results are where the gates are.
+    """
+    counts, experts = (x.to(gates.device, non_blocking=True) for x in (counts, experts))
+    species = torch.repeat_interleave(counts, output_size=rows)
     return experts.index_select(0, species), gates.index_select(0, species)
 
 
 def loads_of(experts: Tensor, counts: Tensor, num_experts: int) -> Tensor:
-    """Rows of each expert, int64 [E] on the CPU, from the experts of their elements, [S, k]; ``counts``: rows of each.
+    """Rows of each expert, int64 [E], from the experts of their elements, [S, k]; ``counts``: rows of each.
 
-    Fetching the choice waits for a device once a layer; fetching these sums would in every product of every derivative.
+    All on the CPU, where a product of any derivative can read them without waiting for a device.
     """
-    chosen = experts.cpu()
-    rows = counts.unsqueeze(1).expand_as(chosen)
-    return counts.new_zeros(num_experts).scatter_add(0, chosen.flatten(), rows.flatten())
+    rows = counts.unsqueeze(1).expand_as(experts)
+    return counts.new_zeros(num_experts).scatter_add(0, experts.flatten(), rows.flatten())
 
 
 def _weights_are_few(x: Tensor, w1: Tensor, w2: Tensor, active: int, elements: int) -> bool:

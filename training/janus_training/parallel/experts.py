@@ -60,7 +60,7 @@ def evenly(count: int, ranks: int) -> list[int]:
 
 def chosen_experts(router: ElementRouter) -> Integers:
     """Experts that each element uses, [elements, k]."""
-    return router.table.detach().topk(router.top_k, dim=1).indices.cpu().numpy()
+    return router.choose().cpu().numpy()
 
 
 @dataclass

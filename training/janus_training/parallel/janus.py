@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from janus_md.graph import GraphBatch
 from janus_md.model import MatRISMoE, Prediction, predict
 from janus_md.model.engine import Engine
-from janus_md.model.experts import ElementRouter
+from janus_md.model.experts import ElementRouter, chosen_ahead
 from janus_training.config import ParallelConfig
 from janus_training.memory import WithinMemory, training_bytes
 from janus_training.parallel.collectives import all_reduce
@@ -82,7 +83,12 @@ class Janus:
         """Results to differentiate; of divided graphs, energies and stresses whole, forces of this rank's atoms."""
         self._prepare(share.tokens, share.halo)
         engine = self._blocks or self.engine
-        found = predict(self.model, share.batch.graphs, stress=stress, training=True, engine=engine)
+        # Ranks that share weights see tables of the experts they restored, chosen among by plans.
+        fetched = chosen_ahead(self.model) if self._blocks is None else nullcontext()
+        with fetched:
+            found = predict(
+                self.model, share.batch.graphs, stress=stress, training=True, engine=engine
+            )
         return found if share.halo is None else _whole(found, share.halo, self.mesh.unit)
 
     def predict_whole(self, graphs: GraphBatch, tokens: Tokens, stress: bool = False) -> Prediction:
