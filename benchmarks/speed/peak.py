@@ -46,6 +46,7 @@ from janus_training.step import take_step
 
 MODELS: dict[str, dict[str, Any]] = {
     **{name: {"preset": name} for name in ("tiny", "lean", "small", "10m", "moe-s")},
+    "10m-3-blocks": {"preset": "10m", "blocks": 3},
     "moe-l-block": {"preset": "moe-l", "blocks": 1},
 }
 FORMS = "plain", "compiled"

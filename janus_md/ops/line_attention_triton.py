@@ -27,8 +27,14 @@ from janus_md.ops.line_attention import padded as _padded
 ROWS = tl.constexpr(LEAST)
 """Edges p at a time: the least a matrix product of Triton takes."""
 
-WARPS = {"_forward": 4, "_gradients": 8, "_second_gradients": 8}
+WARPS = 8
 """Of a program."""
+
+WARPS_OF_SUMS = 2
+"""The same where sums over all pairs of an atom, which wait for every warp, take most of the time."""
+
+NARROW = 32
+"""Edges, padded, up to which a program of so few warps holds its pairs in registers."""
 
 
 @triton.jit
@@ -247,22 +253,29 @@ def forward(
     if atoms > 0:
         sizes = _sizes(q, v, angular)
         with torch.cuda.device_of(q):  # Triton launches on the present GPU, wherever tensors are
-            _forward[(atoms,)](*inputs, out, q.shape[1], **sizes, num_warps=WARPS["_forward"])
+            _forward[(atoms,)](*inputs, out, q.shape[1], **sizes, num_warps=WARPS)
     return out
 
 
 def gradients(by_angular: bool, g: Tensor, *arguments: Tensor) -> list[Tensor]:
     """Of the six arguments; zero of the last unless ``by_angular``, whose sums take a third of the time."""
-    return _launch(_gradients, [g, *arguments], [], first=1, BY_A=by_angular)
+    sums = by_angular and _padded(arguments[0].shape[1]) <= NARROW
+    warps = WARPS_OF_SUMS if sums else WARPS
+    return _launch(_gradients, [g, *arguments], [], 1, warps, BY_A=by_angular)
 
 
 def second_gradients(given: list[Tensor], tangents: list[Tensor]) -> list[Tensor]:
     """Of ``g`` and the six arguments."""
-    return _launch(_second_gradients, given, tangents, first=0)
+    return _launch(_second_gradients, given, tangents, 0, WARPS)
 
 
 def _launch(
-    kernel: Any, given: list[Tensor], tangents: list[Tensor], first: int, **settings: bool
+    kernel: Any,
+    given: list[Tensor],
+    tangents: list[Tensor],
+    first: int,
+    warps: int,
+    **settings: bool,
 ) -> list[Tensor]:
     """A kernel that gives gradients by ``given[first:]``: g, q, k, v, cosines, envelope, angular."""
     inputs = [x.contiguous() for x in (*given, *tangents)]
@@ -274,7 +287,7 @@ def _launch(
     if atoms > 0:
         sizes = _sizes(q, v, angular) | {"AP": _padded(angular.shape[1])} | settings
         with torch.cuda.device_of(q):
-            kernel[(atoms,)](*inputs, *found, q.shape[1], **sizes, num_warps=WARPS[kernel.__name__])
+            kernel[(atoms,)](*inputs, *found, q.shape[1], **sizes, num_warps=warps)
     return [*found[:-1], by_angular.sum(0)]
 
 
