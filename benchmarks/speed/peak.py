@@ -37,8 +37,10 @@ from janus_training.parallel.janus import Janus
 from janus_training.parallel.ledger import PHASES, UPDATE, Ledger
 from janus_training.parallel.mesh import Mesh
 from janus_training.parallel.share import Share, Shares
+from janus_training.planner.machine import load_machine
 from janus_training.planner.measure import ALONE, elapsed, finish, product_rate
-from janus_training.planner.rehearsal import rehearse
+from janus_training.planner.rehearsal import Rehearsal, rehearse
+from janus_training.planner.time import time_of
 from janus_training.planner.workload import routes_of
 from janus_training.prepare import suited_layout
 from janus_training.staged import Sizes, StagedDerivatives
@@ -66,6 +68,9 @@ def main() -> None:
     parser.add_argument("--elements", type=int, default=80)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--tflops", type=float, help="FP32 peak of the device")
+    parser.add_argument(
+        "--machine", type=Path, help="of the planner, whose estimate of a step is added"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--trace", type=Path, help="folder of traces for chrome://tracing")
     parser.add_argument("-o", "--output", type=Path)
@@ -84,6 +89,9 @@ def main() -> None:
             for copies in options.copies:
                 step.take(options.atoms, copies)
                 row = step.figures(options.repeats, peak) | step.profile(options.trace)
+                if options.machine:
+                    plan = time_of(load_machine(options.machine), ALONE, [step.rehearsal], True)
+                    row["planned_s"] = plan.total
                 rows.append(row)
                 print(line(row), flush=True)
             del step
@@ -115,7 +123,7 @@ class Step:
         """The batch of the next steps; the first is what a compiled step is tuned to."""
         store = crystals(self.config, self.symbols, atoms, copies, self.device)
         model, janus = self.janus.model, self.janus
-        self.flops = operations(model, self.config, store)
+        self.rehearsal = rehearsed(model, self.config, store)
         share = Shares(store, janus.mesh, janus.too_large)(range(copies))
         self.share = share.to(self.device)
         if self.form == "compiled" and janus.engine is None:
@@ -133,8 +141,9 @@ class Step:
             self()
         whole = statistics.median(elapsed(self, self.device) for _ in range(repeats))
         phases = self.phases(repeats)
-        flops = sum(self.flops.values())
-        before_update = flops - self.flops.get(UPDATE, 0.0)
+        by_phase = self.rehearsal.flops
+        flops = sum(by_phase.values())
+        before_update = flops - by_phase.get(UPDATE, 0.0)
         seconds_before_update = whole * (1.0 - phases[UPDATE] / sum(phases.values()))
         graphs = self.share.batch.graphs
         return {
@@ -143,7 +152,7 @@ class Step:
             "structures": graphs.num_graphs, "atoms": graphs.num_atoms,
             "slots": sum(table.numel() for table in graphs.neighbours),
             "step_s": whole, "atoms_per_s": graphs.num_atoms / whole,
-            "tflop": flops / 1e12, "tflop_by_phase": {k: v / 1e12 for k, v in self.flops.items()},
+            "tflop": flops / 1e12, "tflop_by_phase": {k: v / 1e12 for k, v in by_phase.items()},
             "seconds_by_phase": phases,
             "share": flops / whole / (1e12 * peak),
             "share_before_update": before_update / seconds_before_update / (1e12 * peak),
@@ -235,12 +244,11 @@ def crystals(
     return store
 
 
-def operations(model: MatRISMoE, config: Config, store: GraphStore) -> dict[str, float]:
-    """Of the products of a step, by phase."""
+def rehearsed(model: MatRISMoE, config: Config, store: GraphStore) -> Rehearsal:
+    """A step without data, of which the operations of the products are counted."""
     chosen = routes_of(model)
     batch = range(len(store))
-    step = rehearse(config, ALONE, 0, lambda m, j: Shares(store, m, j.too_large)(batch), chosen)
-    return dict(step.flops)
+    return rehearse(config, ALONE, 0, lambda m, j: Shares(store, m, j.too_large)(batch), chosen)
 
 
 def named(device: torch.device) -> str:

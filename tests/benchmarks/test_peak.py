@@ -33,7 +33,7 @@ class Counter(TorchDispatchMode):
 def test_operations_are_those_of_a_real_step(step) -> None:
     with Counter() as counter:
         step()
-    assert sum(step.flops.values()) == pytest.approx(counter.total, rel=1e-9)
+    assert sum(step.rehearsal.flops.values()) == pytest.approx(counter.total, rel=1e-9)
 
 
 def test_a_row_adds_up(step) -> None:
