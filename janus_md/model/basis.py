@@ -74,8 +74,9 @@ def chebyshev(cosines: Tensor, size: int) -> Tensor:
     Polynomials of the cosine: no arccos, hence no singular derivative at 0 or π.
     """
     terms = [torch.ones_like(cosines), cosines]
+    twice = 2.0 * cosines
     for _ in range(size - 2):
-        terms.append(2.0 * cosines * terms[-1] - terms[-2])
+        terms.append(twice * terms[-1] - terms[-2])
     return torch.stack(terms[:size])
 
 
