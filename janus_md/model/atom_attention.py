@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from janus_md.model.config import ModelConfig
 from janus_md.model.experts import ExpertMLP
 from janus_md.model.invariants import AngularInvariants
+from janus_md.ops.row_products import contract, spread
 
 
 class AtomAttention(nn.Module):
@@ -80,11 +81,11 @@ class AtomAttention(nn.Module):
         keys = self.keys.weight.view(self.heads, self.key_width, tokens.shape[2])
         asked = torch.matmul(q.transpose(0, 1), keys).permute(1, 2, 0)
         # No envelope on the weights: the messages' filter has one.
-        weights = torch.sigmoid(torch.matmul(tokens, asked))
+        weights = torch.sigmoid(spread(tokens, asked))
         width = messages.shape[2]
         by_head = messages.view(rows, slots, self.heads, width // self.heads)
         weighted = (by_head * weights.unsqueeze(-1)).view(rows, slots, width)
-        moments = torch.matmul(directions.transpose(1, 2), weighted) * self.scale
+        moments = contract(directions, weighted) * self.scale
         if owners.numel() > 0:
             whole = moments.new_zeros([atoms.shape[0], moments.shape[1], moments.shape[2]])
             moments = whole.index_add(0, owners, moments)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from janus_md.ops import element_mlp, group_mlp
+from janus_md.ops.silu import silu
 
 
 class ElementRouter(nn.Module):
@@ -123,7 +124,7 @@ class SharedExperts(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] → [..., out]."""
         w1 = self.w1.transpose(0, 1).flatten(1)
-        return torch.matmul(F.silu(torch.matmul(x, w1)), self.w2.flatten(0, 1))
+        return torch.matmul(silu(torch.matmul(x, w1)), self.w2.flatten(0, 1))
 
 
 class ExpertMLP(nn.Module):

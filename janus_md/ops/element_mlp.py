@@ -8,13 +8,13 @@ product, which copies weights. Few rows are the sooner done the second way, many
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from janus_md.ops import group_products
 from janus_md.ops.expert_products import routed_mlp
 from janus_md.ops.group_products import GroupProduct
+from janus_md.ops.silu import silu
 
 CALLS = 100_000
 """Floats that can be copied while the expert products' calls, in all derivatives, are made."""
@@ -79,5 +79,5 @@ def _side_by_side(
     second = w2.index_select(0, experts.flatten()).view(elements, active, hidden, outputs)
     first = first.transpose(1, 2).reshape(elements, inputs, active * hidden)
     second = (second * gates.view(elements, active, 1, 1)).flatten(1, 2)
-    units = F.silu(GroupProduct.apply(x.flatten(0, 1), first, ends))
+    units = silu(GroupProduct.apply(x.flatten(0, 1), first, ends))
     return GroupProduct.apply(units, second, ends).view(*x.shape[:2], outputs)

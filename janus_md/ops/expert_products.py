@@ -16,10 +16,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from janus_md.ops import group_products
+from janus_md.ops.silu import silu
 
 
 @torch.library.custom_op("janus::expert_expand", mutates_args=())
@@ -95,7 +95,7 @@ def routed_mlp(
     Returns:
         [n, K, out].
     """
-    hidden = F.silu(expert_expand(x, w1, experts, loads)) * gates.unsqueeze(-1).unsqueeze(-1)
+    hidden = silu(expert_expand(x, w1, experts, loads)) * gates.unsqueeze(-1).unsqueeze(-1)
     return expert_contract(hidden, w2, experts, loads)
 
 

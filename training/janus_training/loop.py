@@ -21,6 +21,7 @@ from janus_training.data import Frames, load_frames
 from janus_training.ema import Ema
 from janus_training.ending import what_is_finished
 from janus_training.evaluate import Result
+from janus_training.freed_memory import keep_freed_memory
 from janus_training.interruptions import interruptions
 from janus_training.metrics import Metrics, Reporter
 from janus_training.optimizer import build_optimizer, peak_rate, set_rate
@@ -319,6 +320,7 @@ def _settings(config: Config) -> Iterator[None]:
     torch.set_num_threads(config.train.threads or threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False
+    keep_freed_memory()
     try:
         yield
     finally:
