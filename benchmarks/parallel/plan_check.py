@@ -34,6 +34,7 @@ from janus_training.planner.workload import Workload, read_data, workload
 from janus_training.prepare import new_model
 from janus_training.step import take_step
 
+CPU = torch.device("cpu")
 FRAMES = 32
 STEPS = 6
 MODEL = {"preset": "small", "cutoff": 5.0, "line_cutoff": 4.0}
@@ -63,7 +64,7 @@ def main() -> None:
         frames = Path(folder) / "frames.extxyz"
         ase.io.write(frames, ase.io.read(given.data, f":{FRAMES}"))
         config = _config(frames, given.structures)
-        work = workload(*read_data(config))
+        work = workload(*read_data(config, CPU))
         rows = [_compared(work, layout, machine, config) for layout in LAYOUTS]
     facts = machine.model_dump() | {"name": ""}
     result = {"machine": facts, "model": MODEL, "structures": given.structures, "rows": rows}
@@ -110,7 +111,7 @@ def _compared(work: Workload, layout: Layout, machine: Machine, config: Config) 
 
 def _run(config: Config, layout: Layout) -> dict[str, Any]:
     """Steps of this rank on the planned batch."""
-    work = workload(*read_data(config))
+    work = workload(*read_data(config, CPU))
     config, mesh = layout.applied(work.config), make_mesh(layout.unit)
     before = _resident()
     janus = Janus(new_model(work.config, work.data), mesh, config.parallel, config.train.memory)

@@ -41,12 +41,12 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for model in given.models:
         config = _config(model, given.data)
-        config, data = read_data(config)
-        found = [
-            _rehearsed(config, data, layout, structures, divided)
-            for structures, divided in ((MANY, False), (ONE, False), (ONE, True))
-        ]
         for machine in machines:
+            config, data = read_data(config, machine.device)
+            found = [
+                _rehearsed(config, data, layout, structures, divided)
+                for structures, divided in ((MANY, False), (ONE, False), (ONE, True))
+            ]
             facts = _facts(machine, layout, *found)
             rows.append({"model": model, "machine": machine.name} | facts)
             print(json.dumps(rows[-1]), flush=True)

@@ -7,7 +7,7 @@ process on one device. Crystals are rattled, with elements drawn at random. Oper
 (``janus_training.planner.flops``), counted without data in the plain form, so that what a form computes twice does not
 count. The peak is ``--tflops``, that of the data sheet (66.9 for an H100 or H200 SXM), beside that of one large product
 measured here; without ``--tflops`` shares are of the measured one. Seconds of phases are of further steps that wait for
-the device at the end of each phase, wall time.
+the device at the end of each phase, wall time. ``--machine`` adds what the planner expects of one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from janus_training.parallel.janus import Janus
 from janus_training.parallel.ledger import PHASES, UPDATE, Ledger
 from janus_training.parallel.mesh import Mesh
 from janus_training.parallel.share import Share, Shares
-from janus_training.planner.machine import load_machine
+from janus_training.planner.machine import Machine, load_machine
 from janus_training.planner.measure import ALONE, elapsed, finish, product_rate
 from janus_training.planner.rehearsal import Rehearsal, rehearse
 from janus_training.planner.time import time_of
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--trace", type=Path, help="folder of traces for chrome://tracing")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
+    machine = None if options.machine is None else load_machine(options.machine)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = torch.device(options.device)
     if device.type == "cpu":
@@ -89,9 +90,8 @@ def main() -> None:
             for copies in options.copies:
                 step.take(options.atoms, copies)
                 row = step.figures(options.repeats, peak) | step.profile(options.trace)
-                if options.machine:
-                    plan = time_of(load_machine(options.machine), ALONE, [step.rehearsal], True)
-                    row["planned_s"] = plan.total
+                if machine is not None:
+                    row["planned_s"] = step.planned(machine, options.atoms, copies)
                 rows.append(row)
                 print(line(row), flush=True)
             del step
@@ -130,6 +130,12 @@ class Step:
             janus.engine = StagedDerivatives(model, Sizes.of(self.share.batch.graphs))
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
+
+    def planned(self, machine: Machine, atoms: int, copies: int) -> float:
+        """Seconds that the planner expects of a machine's device."""
+        store = crystals(self.config, self.symbols, atoms, copies, machine.device)
+        rehearsal = rehearsed(self.janus.model, self.config, store)
+        return time_of(machine, ALONE, [rehearsal], overlap=True).total
 
     def __call__(self) -> None:
         """One step; its sums of losses are read at the end, so the device is done with it."""
@@ -259,16 +265,17 @@ def named(device: torch.device) -> str:
 
 def line(row: dict[str, Any]) -> str:
     phases = ", ".join(f"{name} {value:.3g}" for name, value in row["seconds_by_phase"].items())
-    return (
+    said = (
         f"{row['model']} {row['form']}: {row['atoms']} atoms, {row['step_s']:.3g} s a step ({phases}), "
         f"{row['tflop']:.3g} TFLOP, {100 * row['share']:.1f} % of the peak, "
         f"{100 * row['share_before_update']:.1f} % before the update"
-        + (
-            f", busy {row['busy_s']:.3g} s, {100 * row['busy_products']:.0f} % of it products"
-            if "busy_s" in row
-            else ""
-        )
     )
+    if "busy_s" in row:
+        products = 100 * row["busy_products"]
+        said += f", busy {row['busy_s']:.3g} s, {products:.0f} % of it products"
+    if "planned_s" in row:
+        said += f", planned {row['planned_s']:.3g} s"
+    return said
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def ours(model: MatRISMoE, structures: list, training: bool, form: str) -> Calla
     config = model.config
     graphs = [build_graph(atoms, config.cutoff, config.line_cutoff) for atoms in structures]
     device = device_of(model)
-    layout = keep_together if form == "compiled" else suited_to(device)
+    layout = keep_together if form == "compiled" else suited_to(device, model.floats_per_edge)
     batch = batch_graphs(graphs, layout=layout).to(device)
     engine: Engine | None = None
     if form == "compiled":

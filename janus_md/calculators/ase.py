@@ -119,7 +119,7 @@ class JanusCalculator(Calculator):
         self._electrons = charge, spin = electrons(copied)
         self._warn_of_unused(charge, spin)
         graph = self.neighbours.graph(copied)
-        layout = suited_to(self.device)
+        layout = suited_to(self.device, self.source.model.floats_per_edge)
         batch = batch_graphs([graph], task=[self.task], charge=[charge], spin=[spin], layout=layout)
         prediction = predict(
             self.source.model, batch.to(self.device), forces=True, stress=graph.volume > 0

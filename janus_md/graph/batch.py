@@ -197,6 +197,8 @@ def _joined(parts: list[np.ndarray], dtype: type, *width: int) -> np.ndarray:
 class ByWidth:
     """Atoms of similar neighbour count together, each bucket sorted by atomic number; a row is an atom.
 
+    For CPUs, whose caches hold a table of a few thousand slots.
+
     Attributes:
         rows: of the smallest bucket; below that the saved padding is worth less than the further products.
         slots: of the largest one, which bounds what a block holds at once.
@@ -228,15 +230,55 @@ class ByWidth:
 
 
 split_by_width = ByWidth(rows=32, slots=4096)
-"""For CPUs, whose caches hold a table of that size."""
-
-large_tables = ByWidth(rows=1024, slots=2**18)
-"""For GPUs, which small tables would leave idle, and to which each operator on a table is a launch."""
 
 
-def suited_to(device: torch.device) -> ByWidth:
-    """How atoms are put into tables for a device, where a row is an atom."""
-    return split_by_width if device.type == "cpu" else large_tables
+@dataclass(frozen=True)
+class FewTables:
+    """The same, with the fewest slots where a further table counts as ``cost`` slots.
+
+    For GPUs, to which each operator on a table is a launch. A table has at most ``slots``.
+    """
+
+    cost: int
+    slots: int = 2**18
+
+    def __call__(
+        self, counts: np.ndarray, numbers: np.ndarray
+    ) -> tuple[list[np.ndarray], int | None]:
+        by_count = np.argsort(-counts, kind="stable")
+        widths, first = np.unique(-counts[by_count], return_index=True)
+        widths = np.maximum(-widths, 1)
+        buckets = []
+        for begin, end in self._cuts(widths, np.append(first, len(by_count))):
+            most = max(1, self.slots // max(1, int(counts[by_count[begin]])))
+            for start in range(begin, end, most):
+                rows = np.sort(by_count[start : min(start + most, end)])
+                buckets.append(rows[np.argsort(numbers[rows], kind="stable")])
+        return buckets or [np.zeros(0, dtype=np.int64)], None
+
+    def _cuts(self, widths: np.ndarray, first: np.ndarray) -> list[tuple[int, int]]:
+        """Atoms sorted by falling width, those of ``widths[i]`` from ``first[i]`` on → where tables begin and end."""
+        best, begins = np.zeros(len(first)), np.zeros(len(first), dtype=np.int64)
+        for end in range(1, len(first)):
+            costs = best[:end] + widths[:end] * (first[end] - first[:end]) + self.cost
+            begins[end] = np.argmin(costs)
+            best[end] = costs[begins[end]]
+        cuts, end = [], len(first) - 1
+        while end > 0:
+            cuts.append((int(first[begins[end]]), int(first[end])))
+            end = begins[end]
+        return cuts[::-1]
+
+
+COST_OF_TABLE = 2**28
+"""Floats of activations that a GPU computes while the operators on a further table are launched, in a step some tens of ms."""
+
+
+def suited_to(device: torch.device, floats_per_edge: int) -> Layout:
+    """How atoms are put into tables for a device and a model, where a row is an atom."""
+    if device.type == "cpu":
+        return split_by_width
+    return FewTables(cost=COST_OF_TABLE // floats_per_edge)
 
 
 def keep_together(counts: np.ndarray, numbers: np.ndarray) -> tuple[list[np.ndarray], int | None]:

@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 
 from janus_md.errors import UserError
 from janus_md.graph import batch_graphs, build_graph, neighbour_pairs
-from janus_md.graph.batch import ROW_COST, Layout, NarrowRows, keep_together, split_by_width
+from janus_md.graph.batch import (
+    ROW_COST,
+    FewTables,
+    Layout,
+    NarrowRows,
+    keep_together,
+    split_by_width,
+    suited_to,
+)
 from janus_md.graph.neighbours import SMALLEST_DISTANCE
 
 
@@ -96,7 +104,14 @@ def test_huge_coordinates_are_refused() -> None:
         build_graph(atoms, 6.0, 4.5)
 
 
-LAYOUTS = [split_by_width, keep_together, NarrowRows(4), NarrowRows(9)]
+LAYOUTS = [
+    split_by_width,
+    keep_together,
+    NarrowRows(4),
+    NarrowRows(9),
+    FewTables(3),
+    FewTables(9, slots=40),
+]
 
 
 @settings(max_examples=30, deadline=None)
@@ -186,6 +201,39 @@ def test_buckets_of_a_million_atoms_in_two_seconds() -> None:
     buckets, _ = split_by_width(counts, numbers)
     assert time.process_time() - start < 2.0
     assert sum(map(len, buckets)) == len(counts)
+
+
+@given(counts=st.lists(st.integers(0, 20), min_size=1, max_size=12), cost=st.integers(0, 60))
+def test_no_other_tables_cost_less(counts: list[int], cost: int) -> None:
+    """Of all ways to cut the atoms, sorted by their neighbours."""
+    given = np.array(counts)
+    buckets, narrow = FewTables(cost)(given, np.ones(len(given), dtype=np.int64))
+    assert narrow is None
+    assert sorted(np.concatenate(buckets).tolist()) == list(range(len(counts)))
+    found = sum(len(rows) * max(1, given[rows].max()) + cost for rows in buckets)
+    falling = np.sort(given)[::-1]
+    best = [0.0]
+    for end in range(1, len(counts) + 1):
+        best.append(min(best[i] + (end - i) * max(1, falling[i]) + cost for i in range(end)))
+    assert found == best[-1]
+
+
+def test_large_graphs_come_in_tables_of_bounded_size() -> None:
+    counts, numbers = np.full(1000, 30), np.ones(1000, dtype=np.int64)
+    buckets, _ = FewTables(10**9, slots=3000)(counts, numbers)
+    assert [len(rows) for rows in buckets] == [100] * 10
+
+
+def test_a_wide_model_has_more_tables_on_a_gpu() -> None:
+    """Its slots cost more beside a launch; on a CPU tables fit into caches whatever the model."""
+    rng = np.random.default_rng(0)
+    counts, numbers = rng.integers(10, 90, 1000), rng.integers(1, 5, 1000)
+    narrow, wide = (
+        len(suited_to(torch.device("cuda"), floats)(counts, numbers)[0])
+        for floats in (10**4, 10**6)
+    )
+    assert narrow < wide
+    assert suited_to(torch.device("cpu"), 10**6) is split_by_width
 
 
 @given(counts=st.lists(st.integers(0, 90), min_size=1, max_size=60))

@@ -37,6 +37,7 @@ from janus_training.planner.workload import busiest, read_data, workload
 from janus_training.recipe import load_config
 from janus_training.step import take_step
 
+CPU = torch.device("cpu")
 TWO = {"blocks": 2}
 WIDE = TWO | {"message_hidden": 4096}
 ALONE: Case = (Layout(1, 1, False, False, False, False), False, {}, TWO)
@@ -188,7 +189,7 @@ def test_each_rank_has_a_batch_also_where_frames_are_few(
     recipe = write_recipe(tmp_path, batch=batch)
     write_frames(tmp_path / "data" / "22.extxyz", metals(22))
     settings = ["data.sets.0.path=22.extxyz", "data.valid_fraction=0"]
-    config, data = read_data(load_config(recipe, settings))
+    config, data = read_data(load_config(recipe, settings), CPU)
     for unit in (1, 2, 4, 8):
         work = workload(config, data, unit)
         assert set(work.batch) <= set(range(22))
@@ -208,7 +209,7 @@ def test_the_busiest_rank_is_found_without_making_all_shares(
     write_frames(tmp_path / "data" / "uneven.extxyz", [*others, large])
     recipe = write_recipe(tmp_path, batch={"structures": 6})
     settings = ["data.sets.0.path=uneven.extxyz", "data.valid_fraction=0"]
-    work = workload(*read_data(load_config(recipe, settings)))
+    work = workload(*read_data(load_config(recipe, settings), CPU))
     config = layout.applied(work.config)
     janus = Janus(MatRISMoE(resolve_model(config.model, [], [])), Mesh(), config.parallel)
     edges = []

@@ -72,7 +72,9 @@ def save_again(run: Path, other: Path) -> None:
     config = run_config(run, ["parallel.unit=1"])
     frames = loop.load_frames(config.data)
     config = filled_in(config, frames)
-    janus = Janus(new_model(config, prepare(config, frames)), Mesh(), config.parallel)
+    janus = Janus(
+        new_model(config, prepare(config, frames, torch.device("cpu"))), Mesh(), config.parallel
+    )
     optimizer = build_optimizer(janus.model, config.optimiser, 3.0)
     ema = Ema(janus.model, config.ema.decay)
     with (

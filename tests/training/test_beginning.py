@@ -69,7 +69,7 @@ def references(folder: Path, frames: list[Frame], start: Path) -> References:
     config = recipe(folder, {"emt": frames}, f"start.run={start}")
     read = load_frames(config.data)
     config = filled_in(config, read)
-    return shifted_references(config, prepare(config, read).train)
+    return shifted_references(config, prepare(config, read, torch.device("cpu")).train)
 
 
 @pytest.fixture(scope="module")

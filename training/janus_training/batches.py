@@ -74,6 +74,8 @@ class GraphStore:
     ) -> None:
         self.frames = frames
         self.layout: Layout = split_by_width
+        self.by_width: Layout = split_by_width
+        """How parts of divided graphs are put into tables, whose rows are atoms."""
         self._tasks = {name: number for number, name in enumerate(tasks)}
         self._cutoffs = cutoff, line_cutoff
         self._kept: dict[int, AtomGraph] = {}

@@ -152,7 +152,7 @@ def _origin(task: str, config: ModelConfig, start: StartConfig) -> int:
     if name not in config.tasks:
         raise UserError(
             f"start.task '{name}' is no task of {start.run}{nearest(name, config.tasks)}; "
-            f"it has {', '.join(config.tasks)}"
+            "give the one that it begins as"
         )
     return config.tasks.index(name)
 

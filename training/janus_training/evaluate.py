@@ -76,7 +76,8 @@ def evaluate_files(
             frame.task = _task_of(frame, task, source)
             _refuse_unknown_elements(frame, source)
         store = GraphStore(frames, source.tasks, source.cutoff, source.line_cutoff, GRAPH_MEMORY)
-        store.layout = suited_to(next(source.model.parameters()).device)
+        device = next(source.model.parameters()).device
+        store.layout = suited_to(device, source.model.floats_per_edge)
         results = predict_frames(source.model, store, budget)
         rows += [errors_of(str(file), name, members) for name, members in by_task(results).items()]
     return rows

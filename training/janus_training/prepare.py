@@ -21,8 +21,6 @@ from janus_training.model_section import resolve_model
 from janus_training.references import References, reference_energies, spread_beyond
 from janus_training.sampler import BudgetSampler
 
-CPU = torch.device("cpu")
-
 SMALLEST_FORCE = 1e-3
 """eV/Å. Training forces that are smaller are those of symmetry or of a minimum, and say nothing of the scale."""
 
@@ -77,7 +75,7 @@ def _refuse_unlabelled(loss: LossConfig, frames: Frames) -> None:
             )
 
 
-def prepare(config: Config, frames: Frames, device: torch.device = CPU) -> Data:
+def prepare(config: Config, frames: Frames, device: torch.device) -> Data:
     """Graphs of all frames, batches to suit ``device``.
 
     Raises ``UserError`` where a graph cannot be built or is beyond the budget.
@@ -88,15 +86,18 @@ def prepare(config: Config, frames: Frames, device: torch.device = CPU) -> Data:
         GraphStore(members, model["tasks"], *cutoffs, config.data.graph_memory)
         for members in (frames.train, frames.valid)
     )
-    train.layout, valid.layout = suited_layout(config, train, device), suited_to(device)
+    train.layout = suited_layout(config, train, device)
+    floats_per_edge = resolve_model(model, [], []).floats_per_edge
+    train.by_width = valid.layout = suited_to(device, floats_per_edge)
     return Data(frames, train, valid, BudgetSampler(train.costs, config.batch, config.train.seed))
 
 
 def suited_layout(config: Config, store: GraphStore, device: torch.device) -> Layout:
     """How batches to train on are put into tables: narrow rows where nothing attends to angles, else by width."""
-    if not resolve_model(config.model, [], []).num_line_blocks:
+    model = resolve_model(config.model, [], [])
+    if not model.num_line_blocks:
         return NarrowRows.suited(store.atoms_by_neighbours)
-    return keep_together if config.train.compile else suited_to(device)
+    return keep_together if config.train.compile else suited_to(device, model.floats_per_edge)
 
 
 def new_model(config: Config, data: Data) -> MatRISMoE:

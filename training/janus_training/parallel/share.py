@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from janus_md.graph.batch import Layout, suited_to
+from janus_md.graph.batch import Layout
 from janus_training.batches import Batch, GraphStore, Targets, targets_of
 from janus_training.parallel.balance import Assignment, assign, predicted_cost
 from janus_training.parallel.graph import Halo, Part, bisect, join_halos, take_part
@@ -116,7 +116,7 @@ class Shares:
 
     def _layout(self, owners: dict[int, Integers]) -> Layout:
         """Narrow rows know no ghosts, which divided frames have."""
-        return suited_to(self._mesh.device) if owners else self._store.layout
+        return self._store.by_width if owners else self._store.layout
 
     def _atoms(
         self, owners: Sequence[tuple[int, Integers]], whole: Sequence[int], place: int

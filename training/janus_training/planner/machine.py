@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
@@ -53,6 +54,11 @@ class Machine(BaseModel):
     hidden: float = Field(
         0.0, ge=0, le=1, description="Share of an exchange begun early that computing hides."
     )
+
+    @property
+    def device(self) -> torch.device:
+        """The kind that batches are put into tables for."""
+        return torch.device("cuda" if self.ahead else "cpu")
 
     @property
     def ranks(self) -> int:

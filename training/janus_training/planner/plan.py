@@ -92,7 +92,7 @@ def plan(
         raise UserError(
             f"{ranks} ranks do not fit the {machine.ranks} devices of {machine.name}; ask for fewer"
         )
-    config, data = read_data(config)
+    config, data = read_data(config, machine.device)
     routed = bool(config.model["num_message_experts"] or config.model["num_feature_experts"])
     chosen = [
         layout

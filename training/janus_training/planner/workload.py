@@ -60,11 +60,14 @@ class Workload:
         return Shares(self.data.train, mesh, janus.too_large)
 
 
-def read_data(config: Config) -> tuple[Config, Data]:
-    """The whole configuration and the data that it names; raises ``UserError`` where either is at fault."""
+def read_data(config: Config, device: torch.device) -> tuple[Config, Data]:
+    """The whole configuration and the data that it names, batches to suit ``device``, which need not be there.
+
+    Raises ``UserError`` where either is at fault.
+    """
     frames = load_frames(config.data)
     config = filled_in(config, frames)
-    return config, prepare(config, frames)
+    return config, prepare(config, frames, device)
 
 
 def workload(config: Config, data: Data, unit: int | None = None) -> Workload:
