@@ -208,7 +208,7 @@ def test_the_resolved_configuration_alone_repeats_the_run(trained: Path, tmp_pat
         ),
         (
             ["start.run={trained}", "start.task=spare"],
-            r"start.task 'spare' is no task of .*did you mean 'sparse'.*; it has emt, sparse",
+            r"start.task 'spare' is no task of .*did you mean 'sparse'.*; give the one that it begins as",
         ),
         (
             ["start.run={trained}", "start.task=emt", "model.preset=lean"],
