@@ -271,7 +271,7 @@ class FewTables:
 
 
 COST_OF_TABLE = 2**28
-"""Floats of activations that a GPU computes while the operators on a further table are launched: tens of ms in a step."""
+"""Floats of activations that a GPU computes while it is given the operators on a further table, tens of ms a step."""
 
 
 def suited_to(device: torch.device, floats_per_edge: int) -> Layout:
