@@ -1,6 +1,7 @@
 """A run taken up again: what stays, what may change, and what a copy or a kill has left behind."""
 
 import errno
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from janus_md.errors import UserError
 from janus_training.config import Config
 from janus_training.loop import train
 from janus_training.metrics import read_metrics
+from janus_training.progress import load_progress
 from janus_training.recipe import load_config
 from janus_training.run import run_config
 
@@ -189,6 +191,24 @@ def test_a_finished_run_is_left_as_it_is(
     with pytest.raises(UserError, match=words):
         train(run_config(run, []), run, resume=True)
     assert {file: file.stat().st_mtime_ns for file in run.rglob("*")} == before
+
+
+def test_a_run_that_kept_time_it_did_not_need_is_finished(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first validation was slow, so much was kept for the last one, which was not: what is left is no new end."""
+    monkeypatch.setattr(loop, "write_report", lambda run, *_: (run / "report.html").touch())
+    limits = {"steps": None, "max_minutes": 0.3}
+    limited = config.train.model_copy(update=limits)
+    run = train(config.model_copy(update={"train": limited}), tmp_path / "run")
+    file = run / "checkpoints" / "last" / "training.json"
+    state = json.loads(file.read_text()) | {"minutes": 0.01, "reserve": 0.0}
+    file.write_text(json.dumps(state))
+    (run / "report.html").touch()
+    with pytest.raises(UserError, match="run is finished"):
+        train(run_config(run, []), run, resume=True)
+    more = train(run_config(run, ["train.max_minutes=0.4"]), run, resume=True)
+    assert load_progress(more).step > state["step"]
 
 
 def test_a_run_killed_before_its_report_gets_it(

@@ -19,10 +19,11 @@ def what_is_finished(
     clock.before = state.minutes
     horizon = Horizon(train, batches_per_epoch, clock)
     horizon.reserve = state.reserve
-    # A run by wall time ends before its time by what a last step might have taken.
-    if horizon.progress(state.step, state.position, state.minutes / max(state.step, 1)) < 1.0:
+    # A run by wall time ends before its time by what its last validation and step might have taken.
+    timed_out = train.max_minutes is not None and train.max_minutes <= state.ended
+    if not timed_out and horizon.progress(state.step, state.position) < 1.0:
         return None
-    limit = _limit(train, state.step, state.position.epoch)
+    limit = limit_of(train, state.step, state.position.epoch)
     return (
         f"{run} is finished: {state.step} steps in {state.minutes:.1f} min, the end that"
         f" {limit}={getattr(train, limit.removeprefix('train.'))} sets;"
@@ -36,7 +37,7 @@ def _is_reported(run: Path) -> bool:
     return report.is_file() and report.stat().st_mtime >= last_state(run).stat().st_mtime
 
 
-def _limit(train: TrainConfig, step: int, epoch: int) -> str:
+def limit_of(train: TrainConfig, step: int, epoch: int) -> str:
     """The setting that ends the run at ``step``, with ``epoch`` epochs over."""
     if train.steps is not None and step >= train.steps:
         return "train.steps"

@@ -19,7 +19,7 @@ from janus_training.checkpoint_links import mend_links
 from janus_training.config import Config, LossConfig
 from janus_training.data import Frames, load_frames
 from janus_training.ema import Ema
-from janus_training.ending import what_is_finished
+from janus_training.ending import limit_of, what_is_finished
 from janus_training.evaluate import Result
 from janus_training.freed_memory import keep_freed_memory
 from janus_training.interruptions import interruptions
@@ -224,6 +224,8 @@ def _train(
                 f"{run} had no time for a single step; "
                 "go on with --resume --set train.max_minutes=MORE, or remove it"
             )
+        if limit_of(config.train, state.step, state.position.epoch) == "train.max_minutes":
+            state.ended = config.train.max_minutes or 0.0
         validate()
         checkpoints.wait()
     reporter.say(f"{run}: {state.step} steps in {clock.minutes:.1f} min; writing report.html")

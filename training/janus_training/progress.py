@@ -14,13 +14,14 @@ STATE = "training.json"
 
 @dataclass
 class Progress:
-    """``best`` is the lowest score, None before the first."""
+    """``best``: the lowest score, None before the first. ``ended``: the ``max_minutes`` that have ended the run, or 0."""
 
     step: int = 0
     position: Position = field(default_factory=Position)
     minutes: float = 0.0
     reserve: float = 0.0
     best: float | None = None
+    ended: float = 0.0
 
 
 def last_state(run: Path) -> Path:
