@@ -14,7 +14,7 @@ STATE = "training.json"
 
 @dataclass
 class Progress:
-    """``best``: the lowest score, None before the first. ``ended``: the ``max_minutes`` that have ended the run, or 0."""
+    """``best``: the lowest score, None before the first. ``ended``: the ``max_minutes`` that ended the run, or 0."""
 
     step: int = 0
     position: Position = field(default_factory=Position)
