@@ -21,6 +21,12 @@ from janus_md.graph.neighbours import AtomGraph
 FAR_AWAY = 1000.0
 """Å, the length of an unused slot's edge; beyond any cutoff."""
 
+SMALLEST_BUCKET = 32
+"""Rows; below this the saved padding is worth less than the extra matrix products."""
+
+LARGEST_BUCKET = 4096
+"""Slots; what a block holds at once is bounded by this, and small tables stay in cache."""
+
 LARGEST_PADDING = 0.8
 """A new bucket begins where an atom has fewer neighbours than this share of the widest one of its bucket."""
 
@@ -193,48 +199,32 @@ def _joined(parts: list[np.ndarray], dtype: type, *width: int) -> np.ndarray:
     return np.concatenate([np.zeros((0, *width), dtype=dtype), *parts])
 
 
-@dataclass
-class ByWidth:
+def split_by_width(counts: np.ndarray, numbers: np.ndarray) -> tuple[list[np.ndarray], int | None]:
     """Atoms of similar neighbour count together, each bucket sorted by atomic number; a row is an atom.
 
     For CPUs, whose caches hold a table of a few thousand slots.
-
-    Attributes:
-        rows: of the smallest bucket; below that the saved padding is worth less than the further products.
-        slots: of the largest one, which bounds what a block holds at once.
     """
-
-    rows: int
-    slots: int
-
-    def __call__(
-        self, counts: np.ndarray, numbers: np.ndarray
-    ) -> tuple[list[np.ndarray], int | None]:
-        by_count = np.argsort(-counts, kind="stable")
-        # Of the type of what is searched for: a search would copy them all otherwise.
-        falling = -counts[by_count].astype(np.float64)
-        buckets = []
-        begin = 0
-        while begin < len(by_count):
-            widest = int(counts[by_count[begin]])
-            # The first atom with fewer neighbours than that share of the widest.
-            wide = int(np.searchsorted(falling, -LARGEST_PADDING * widest, side="right")) - begin
-            end = begin + max(wide, self.rows)
-            end = min(end, begin + max(self.rows, self.slots // max(1, widest)))
-            if len(by_count) - end < self.rows:
-                end = len(by_count)
-            rows = np.sort(by_count[begin:end])
-            buckets.append(rows[np.argsort(numbers[rows], kind="stable")])
-            begin = end
-        return buckets or [np.zeros(0, dtype=np.int64)], None
-
-
-split_by_width = ByWidth(rows=32, slots=4096)
+    by_count = np.argsort(-counts, kind="stable")
+    # Of the type of what is searched for: a search would copy them all otherwise.
+    falling = -counts[by_count].astype(np.float64)
+    buckets = []
+    begin = 0
+    while begin < len(by_count):
+        widest = int(counts[by_count[begin]])
+        # The first atom with fewer neighbours than that share of the widest.
+        wide = int(np.searchsorted(falling, -LARGEST_PADDING * widest, side="right")) - begin
+        end = begin + max(wide, SMALLEST_BUCKET)
+        end = min(end, begin + max(SMALLEST_BUCKET, LARGEST_BUCKET // max(1, widest)))
+        if len(by_count) - end < SMALLEST_BUCKET:
+            end = len(by_count)
+        buckets.append(_by_number(by_count[begin:end], numbers))
+        begin = end
+    return buckets or [np.zeros(0, dtype=np.int64)], None
 
 
 @dataclass(frozen=True)
 class FewTables:
-    """The same, with the fewest slots where a further table counts as ``cost`` slots.
+    """As :func:`split_by_width`, with the fewest slots where a further table counts as ``cost`` slots.
 
     For GPUs, to which each operator on a table is a launch. A table has at most ``slots``.
     """
@@ -252,8 +242,8 @@ class FewTables:
         for begin, end in self._cuts(widths, np.append(first, len(by_count))):
             most = max(1, self.slots // max(1, int(counts[by_count[begin]])))
             for start in range(begin, end, most):
-                rows = np.sort(by_count[start : min(start + most, end)])
-                buckets.append(rows[np.argsort(numbers[rows], kind="stable")])
+                rows = by_count[start : min(start + most, end)]
+                buckets.append(_by_number(rows, numbers))
         return buckets or [np.zeros(0, dtype=np.int64)], None
 
     def _cuts(self, widths: np.ndarray, first: np.ndarray) -> list[tuple[int, int]]:
@@ -268,6 +258,12 @@ class FewTables:
             cuts.append((int(first[begins[end]]), int(first[end])))
             end = begins[end]
         return cuts[::-1]
+
+
+def _by_number(atoms: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Atoms sorted by atomic number, those of one element as they come in the input."""
+    atoms = np.sort(atoms)
+    return atoms[np.argsort(numbers[atoms], kind="stable")]
 
 
 COST_OF_TABLE = 2**28

@@ -150,8 +150,8 @@ def _(given: list[Tensor], tangents: list[Tensor]) -> list[Tensor]:
     return [torch.empty_like(x, memory_format=torch.contiguous_format) for x in given]
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*(x for x in inputs if isinstance(x, Tensor)))
 
 
 def _backward(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
@@ -159,13 +159,9 @@ def _backward(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
     return tuple(line_attention_gradients(g, *ctx.saved_tensors, by_angular))
 
 
-def _save_tensors(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    ctx.save_for_backward(*inputs[:-1])
-
-
 def _second_backward(ctx: Any, tangents: list[Tensor]) -> tuple[Tensor | None, ...]:
     return *line_attention_second_gradients(list(ctx.saved_tensors), tangents), None
 
 
 fused_line_attention.register_autograd(_backward, setup_context=_save)
-line_attention_gradients.register_autograd(_second_backward, setup_context=_save_tensors)
+line_attention_gradients.register_autograd(_second_backward, setup_context=_save)

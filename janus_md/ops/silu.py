@@ -12,11 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 def silu(x: Tensor) -> Tensor:
     """x·σ(x), any shape."""
-    # Exported files and traced steps hold PyTorch's operators alone: differentiated once, and fused.
-    if not torch.jit.is_scripting():  # noqa: SIM102
-        if not isinstance(x, FakeTensor):
-            return _Silu.apply(x)
-    return F.silu(x)
+    # A traced step holds PyTorch's operators alone, which the compiler fuses.
+    return F.silu(x) if isinstance(x, FakeTensor) else _Silu.apply(x)
 
 
 class _Silu(torch.autograd.Function):

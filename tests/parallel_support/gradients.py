@@ -190,7 +190,7 @@ def differences_by_way(
     for way, transfers in WAYS.items():
         with (
             patch.object(janus_module, "transfers", lambda *_, cost=transfers: cost),
-            patch.object(tables.split_by_width, "rows", smallest),
+            patch.object(tables, "SMALLEST_BUCKET", smallest),
         ):
             worst = differences_in_layouts("float64", fields, layouts, chosen)
             found |= {f"{way}, {name}": max(values.values()) for name, values in worst.items()}

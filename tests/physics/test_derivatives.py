@@ -96,7 +96,8 @@ def test_second_derivatives_of_a_force_loss(model, molecule) -> None:
 def test_recomputed_blocks_give_the_same_forces(evaluate, crystal, molecule, monkeypatch) -> None:
     kept = evaluate(crystal, molecule)
     monkeypatch.setattr(derivatives, "KEPT", 0)
-    monkeypatch.setattr(batch, "split_by_width", batch.ByWidth(rows=1, slots=50))
+    monkeypatch.setattr(batch, "LARGEST_BUCKET", 50)
+    monkeypatch.setattr(batch, "SMALLEST_BUCKET", 1)
     again = evaluate(crystal, molecule)
     np.testing.assert_allclose(again.energy.numpy(), kept.energy.numpy(), atol=1e-11)
     np.testing.assert_allclose(again.forces.numpy(), kept.forces.numpy(), atol=1e-10)

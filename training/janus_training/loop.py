@@ -315,7 +315,10 @@ def _describe(reporter: Reporter, loss: LossConfig, frames: Frames, mesh: Mesh) 
 
 @contextmanager
 def _settings(config: Config) -> Iterator[None]:
-    """Threads and deterministic sums, so that a resumed run repeats every bit; undone at the end."""
+    """Threads and deterministic sums, so that a resumed run repeats every bit; undone at the end.
+
+    Freed memory is kept from here on.
+    """
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory
