@@ -169,6 +169,7 @@ class JanusCalculator(Calculator):
         if task is None:
             raise UserError(
                 f"{self.source.path} holds the tasks {', '.join(tasks)}: choose one with task"
+                " (in the shell: --task)"
             )
         if task not in tasks:
             raise UserError(

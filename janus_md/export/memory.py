@@ -1,15 +1,13 @@
-"""What merging experts takes of the machine's memory, said before it is taken."""
+"""What merging experts takes of memory, said before it is taken."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 from torch import nn
 
 from janus_md.errors import UserError
 from janus_md.model import MatRISMoE
 from janus_md.model.experts import ExpertMLP
+from janus_md.process_memory import free_memory
 
 DOUBLE = 8
 """Bytes of a number: experts are merged in float64."""
@@ -34,16 +32,6 @@ def refuse_beyond_memory(model: MatRISMoE, elements: int) -> None:
         f"merging the experts of {elements} elements takes about {needed / 1e9:.3g} GB of memory, "
         f"of which {free / 1e9:.3g} GB are free: {advice}"
     )
-
-
-def free_memory() -> int:
-    """Bytes that can still be taken; all that the machine has, where the kernel does not say what is free."""
-    table = Path("/proc/meminfo")
-    for line in table.read_text().splitlines() if table.exists() else ():
-        name, _, value = line.partition(":")
-        if name == "MemAvailable":
-            return 1024 * int(value.split()[0])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def bytes_to_merge(model: MatRISMoE) -> tuple[int, int]:

@@ -282,7 +282,9 @@ def test_mistakes_are_named(double: Path, make: Callable[..., JanusCalculator]) 
         assert "info['charge'] of Si2 is" in raised(odd)
     with pytest.raises(UserError, match="did you mean 'pbe'"):
         make(task="pbee")
-    with pytest.raises(UserError, match="holds the tasks pbe, scan"):
+    with pytest.raises(
+        UserError, match=r"holds the tasks pbe, scan: choose one with task .*--task"
+    ):
         make(task=None)
     with pytest.raises(UserError, match="--precision single"):
         make(dtype="float32")

@@ -18,6 +18,7 @@ from scipy.optimize import nnls
 
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE
+from janus_md.process_memory import memory_limit
 from janus_training.batches import GraphStore
 from janus_training.config import Config
 from janus_training.model_section import resolve_model
@@ -70,11 +71,10 @@ def measured() -> Machine:
     cores = len(os.sched_getaffinity(0))
     crowded = max(on_ranks(cores, _seconds, TRIALS[2])) / steps[2] if cores > 1 else 1.0
     latency, bandwidth = on_ranks(2, _messages)[0]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return Machine(
         name=socket.gethostname(),
         devices=2 * cores,
-        memory=_rounded(memory / (2 * cores)),
+        memory=_rounded(memory_limit() / 1e9 / (2 * cores)),
         peak=_rounded(peak / 1e12),
         achieved=_rounded(rates.products / peak),
         traffic=_rounded(rates.traffic / 1e9),
