@@ -17,6 +17,7 @@ from janus_md.errors import UserError
 from janus_md.graph import AtomGraph, GraphBatch, batch_graphs, build_graph
 from janus_md.graph.batch import Layout, split_by_width
 from janus_md.io import Frame
+from janus_training.parallel.mesh import Mesh
 
 Item = TypeVar("Item")
 
@@ -61,8 +62,39 @@ class Batch:
         return replace(self, graphs=self.graphs.to(device), targets=self.targets.to(device))
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What graphs cost.
+
+    ``costs`` [graphs, 3]: atoms, edges and angles; ``neighbours`` [atoms of all of them]; ``line_edges`` of all.
+    """
+
+    costs: NDArray[np.int64]
+    neighbours: NDArray[np.int64]
+    line_edges: int
+
+    @staticmethod
+    def of(graphs: Iterable[AtomGraph]) -> Counts:
+        costs, neighbours, line_edges = [], [], 0
+        for graph in graphs:
+            costs.append((graph.num_atoms, graph.num_edges, graph.num_angles))
+            neighbours.append(np.diff(graph.offsets))
+            line_edges += int(graph.num_line.sum())
+        return Counts(
+            np.array(costs, dtype=np.int64).reshape(-1, 3), _joined(neighbours), line_edges
+        )
+
+    def neighbours_by_graph(self) -> list[NDArray[np.int64]]:
+        """Of each graph's atoms."""
+        ends = np.cumsum(self.costs[:, 0])
+        return np.split(self.neighbours, ends)[: len(ends)]
+
+
 class GraphStore:
-    """Graphs of a list of frames. Up to ``memory`` GB of them are kept; the others are built when asked for."""
+    """Graphs of a list of frames. Up to ``memory`` GB of them are kept; the others are built when asked for.
+
+    To know what each costs, all are built once: by the ranks of ``mesh`` together, who each build their part of them.
+    """
 
     def __init__(
         self,
@@ -71,7 +103,9 @@ class GraphStore:
         cutoff: float,
         line_cutoff: float,
         memory: float,
+        mesh: Mesh | None = None,
     ) -> None:
+        """Raises ``UserError``, on all ranks, where a graph cannot be built."""
         self.frames = frames
         self.layout: Layout = split_by_width
         self.by_width: Layout = split_by_width
@@ -79,21 +113,20 @@ class GraphStore:
         self._tasks = {name: number for number, name in enumerate(tasks)}
         self._cutoffs = cutoff, line_cutoff
         self._kept: dict[int, AtomGraph] = {}
+        self._room = memory * 1e9
+        self._members = np.array([_labelled(frame) for frame in frames]).reshape(-1, len(LABELS))
+        mesh = mesh or Mesh()
+        parts = [slice(rank, None, mesh.world.size) for rank in range(mesh.world.size)]
+        own = range(len(frames))[parts[mesh.world.place]]
+        counts = mesh.by_all(lambda: Counts.of(self.graph(index) for index in own))
+        self.line_edges = sum(count.line_edges for count in counts)
         self.costs: NDArray[np.int64] = np.zeros((len(frames), 3), dtype=np.int64)
         """Atoms, edges and angles of each frame, [frames, 3]."""
-        self._members = np.array([_labelled(frame) for frame in frames]).reshape(-1, len(LABELS))
-        self.line_edges = 0
-        self.neighbour_counts: list[NDArray[np.int64]] = []
+        self.neighbour_counts = len(frames) * [np.zeros(0, dtype=np.int64)]
         """Of each frame's atoms."""
-        room = memory * 1e9
-        for index in range(len(frames)):
-            graph = self._build(index)
-            self.costs[index] = graph.num_atoms, graph.num_edges, graph.num_angles
-            self.line_edges += int(graph.num_line.sum())
-            self.neighbour_counts.append(np.diff(graph.offsets))
-            if _size(graph) < room:
-                room -= _size(graph)
-                self._kept[index] = graph
+        for part, count in zip(parts, counts, strict=True):
+            self.costs[part] = count.costs
+            self.neighbour_counts[part] = count.neighbours_by_graph()
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -106,8 +139,14 @@ class GraphStore:
         return self.put_together(graphs, chosen, targets, self.members(chosen), layout)
 
     def graph(self, index: int) -> AtomGraph:
-        """The graph of one frame."""
-        return self._kept.get(index) or self._build(index)
+        """The graph of one frame, kept from now on where there is room."""
+        if index in self._kept:
+            return self._kept[index]
+        graph = self._build(index)
+        if (size := _size(graph)) < self._room:
+            self._room -= size
+            self._kept[index] = graph
+        return graph
 
     def members(self, indices: Sequence[int]) -> dict[str, int]:
         """How many structures or atoms of these frames have each label."""

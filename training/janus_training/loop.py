@@ -74,7 +74,7 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
         config = filled_in(config, frames)
         if again:
             refuse_other(run, config)
-        data = prepare(config, frames, device)
+        data = prepare(config, frames, device, mesh)
         mended: list[str] = []
         if resume or again:
             mended = mesh.by_first(lambda: _mended(run))

@@ -18,6 +18,7 @@ from janus_training.beginning import started_section
 from janus_training.config import Config, LossConfig
 from janus_training.data import Frames, check_elements
 from janus_training.model_section import resolve_model
+from janus_training.parallel.mesh import Mesh
 from janus_training.references import References, reference_energies, spread_beyond
 from janus_training.sampler import BudgetSampler
 
@@ -75,15 +76,15 @@ def _refuse_unlabelled(loss: LossConfig, frames: Frames) -> None:
             )
 
 
-def prepare(config: Config, frames: Frames, device: torch.device) -> Data:
-    """Graphs of all frames, batches to suit ``device``.
+def prepare(config: Config, frames: Frames, device: torch.device, mesh: Mesh | None = None) -> Data:
+    """Graphs of all frames, counted by the ranks of ``mesh`` together, and batches to suit ``device``.
 
     Raises ``UserError`` where a graph cannot be built or is beyond the budget.
     """
     model = config.model
     cutoffs = model["cutoff"], model["line_cutoff"]
     train, valid = (
-        GraphStore(members, model["tasks"], *cutoffs, config.data.graph_memory)
+        GraphStore(members, model["tasks"], *cutoffs, config.data.graph_memory, mesh)
         for members in (frames.train, frames.valid)
     )
     train.layout = suited_layout(config, train, device)

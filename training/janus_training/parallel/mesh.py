@@ -77,18 +77,23 @@ class Mesh:
         dist.all_gather_object(values, value, group=self.world.handle)
         return values
 
+    def by_all(self, action: Callable[[], Value]) -> list[Value]:
+        """What ``action`` gives on each rank, in order; where it raises ``UserError`` on any, all raise the first."""
+        outcome: Any
+        try:
+            outcome = action()
+        except UserError as error:
+            outcome = error
+        outcomes = self.everyone(outcome)
+        for outcome in outcomes:
+            if isinstance(outcome, UserError):
+                raise outcome
+        return outcomes
+
     def by_first(self, action: Callable[[], Value]) -> Value:
         """What ``action`` gives on the first rank, on all; they wait for it, and share its ``UserError``."""
-        outcome: Any = None
-        if self.first:
-            try:
-                outcome = action()
-            except UserError as error:
-                outcome = error
-        outcome = self.everyone(outcome)[0]
-        if isinstance(outcome, UserError):
-            raise outcome
-        return outcome  # type: ignore[no-any-return]
+        found = self.by_all(lambda: action() if self.first else None)[0]
+        return found  # type: ignore[return-value]
 
     def turns(self) -> Iterator[bool]:
         """As many turns as the fullest node has ranks, all nodes at once; which of them is this rank's.
