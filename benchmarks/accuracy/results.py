@@ -113,7 +113,13 @@ def _cell(entry: Entry) -> str:
     if not entry.points:
         return "no step in time"
     last = entry.points[-1]
-    return f"{last['energy_mae']:.3g} / {last['force_mae']:.3g}"
+    return f"{_digits(last['energy_mae'])} / {_digits(last['force_mae'])}"
+
+
+def _digits(error: float) -> str:
+    """Three of them: 8.40, 411, 1,230."""
+    rounded = float(f"{error:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:#.3g}"
 
 
 def row(cells: Sequence[str]) -> str:

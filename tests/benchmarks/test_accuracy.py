@@ -144,12 +144,20 @@ def test_results_are_merged_and_tabled(script, tmp_path: Path) -> None:
         "settings": {},
     }  # fmt: skip
     points = [{"minutes": 1.0, "energy_mae": 12.345, "force_mae": 67.89}]
-    results.Results(tmp_path).add(results.Entry("si", "mace", points=points, **common))
+    worse = [{"minutes": 1.0, "energy_mae": 8.4, "force_mae": 1229.6}]
+    results.Results(tmp_path).add(results.Entry("si", "mace", points=worse, **common))
     results.Results(tmp_path).add(results.Entry("si", "ours", points=points, **common))
     found = results.Results(tmp_path)
     assert ("si", "mace", 1.0) in found and ("si", "mace", 2.0) not in found
     assert list(found.of("si", 1.0)) == ["ours", "mace"]
-    assert "12.3 / 67.9 | 12.3 / 67.9" in results.table(found, 1.0)
+    assert "12.3 / 67.9 | 8.40 / 1,230" in results.table(found, 1.0)
+
+
+@pytest.mark.parametrize("minutes", [10.0, 30.0])
+def test_the_published_tables_are_those_of_the_results(script, minutes: float) -> None:
+    results = script("results")
+    found = results.table(results.Results(SCRIPTS.parent / "results"), minutes)
+    assert found in (SCRIPTS.parent / "README.md").read_text(encoding="utf-8")
 
 
 def job(script, folder: Path, **changes) -> object:
