@@ -22,14 +22,17 @@ def memory_limit(root: Path = ROOT) -> int:
 
     ``root`` is where ``proc`` and ``sys`` are.
     """
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([machine, *(group.limit for group in _control_groups(root))])
+    return min([_all_memory(), *(group.limit for group in _control_groups(root))])
 
 
 def free_memory(root: Path = ROOT) -> int:
-    """Bytes that this process can still take; its limit, where the kernel does not say what is free."""
+    """Bytes that this process can still take; all of the machine's, where the kernel does not say what is free."""
     left = (max(0, group.limit - group.taken) for group in _control_groups(root))
-    return min([_table(root / "proc/meminfo").get("MemAvailable:", memory_limit(root)), *left])
+    return min([_table(root / "proc/meminfo").get("MemAvailable:", _all_memory()), *left])
+
+
+def _all_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _control_groups(root: Path) -> Iterator[ControlGroup]:
