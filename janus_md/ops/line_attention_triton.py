@@ -1,8 +1,12 @@
 """Kernels of :mod:`janus_md.ops.line_attention` for GPUs, with its names.
 
-A program owns one atom: it takes the atom's heads in turn, and of each the pairs of sixteen edges p with all L edges q
-at a time, in registers. The polynomials T_l of a pair come from its cosine by their recurrence, so that of the size
-[atoms, L, L] only the cosine is read and its gradient, which the heads share, written.
+A thread owns one edge of one atom, for one head, and takes the edges of that atom in turn: all that a pair has are
+numbers in its registers, no thread waits for another, and nothing is padded but channels. Sums over the edges q that an
+edge p attends to are running sums then. Those over the edges p that attend to q ask for a pass in which threads own q,
+which computes a pair's numbers again; so derivatives are two kernels each.
+
+The polynomials T_l of a pair come from its cosine by their recurrence. Of the size [atoms, L, L] only the cosine is
+read, and its gradient written, by each head.
 
 The second derivative is the gradient of a directional derivative: with tangents marked ``_t``,
 
@@ -21,38 +25,120 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from janus_md.ops.line_attention import LEAST
-from janus_md.ops.line_attention import padded as _padded
-
-ROWS = tl.constexpr(LEAST)
-"""Edges p at a time: the least a matrix product of Triton takes."""
-
-WARPS = 8
+WARPS = 4
 """Of a program."""
 
-WARPS_OF_SUMS = 2
-"""The same where sums over all pairs of an atom, which wait for every warp, take most of the time."""
-
-NARROW = 32
-"""Edges, padded, up to which a program of so few warps holds its pairs in registers."""
+EDGES = tl.constexpr(32 * WARPS)
+"""Of a program, one for each of its threads."""
 
 
 @triton.jit
-def _product(x, y):
-    return tl.dot(x, y, input_precision="ieee", out_dtype=x.dtype)
+def _own(rows, L):
+    """The edges of the program's threads among all ``rows``, which of them exist, and the first edge of their atom."""
+    edge = tl.program_id(0).to(tl.int64) * EDGES + tl.arange(0, EDGES)
+    exists = edge < rows
+    edge = tl.minimum(edge, rows - 1)
+    return edge, exists, edge // L * L
 
 
 @triton.jit
-def _load(base, rows, columns, count, width, stride):
-    """[rows, columns] of one head; zero outside."""
-    inside = (rows[:, None] < count) & (columns[None, :] < width)
-    return tl.load(base + rows[:, None] * stride + columns[None, :], mask=inside, other=0.0)
+def _read(pointer, edge, width: tl.constexpr, stride: tl.constexpr):
+    """Channels of one edge for each thread: a tuple of numbers a thread."""
+    at, found = pointer + edge * stride, ()
+    for channel in tl.static_range(width):
+        found = found + (tl.load(at + channel),)
+    return found
 
 
 @triton.jit
-def _store(base, values, rows, columns, count, width, stride):
-    inside = (rows[:, None] < count) & (columns[None, :] < width)
-    tl.store(base + rows[:, None] * stride + columns[None, :], values, mask=inside)
+def _store(pointer, values, edge, exists, width: tl.constexpr, stride: tl.constexpr):
+    at = pointer + edge * stride
+    for channel in tl.static_range(width):
+        tl.store(at + channel, values[channel], mask=exists)
+
+
+@triton.jit
+def _zeros(like, width: tl.constexpr):
+    found = ()
+    for _ in tl.static_range(width):
+        found = found + (tl.zeros_like(like),)
+    return found
+
+
+@triton.jit
+def _dot(x, y, width: tl.constexpr):
+    found = x[0] * y[0]
+    for channel in tl.static_range(1, width):
+        found += x[channel] * y[channel]
+    return found
+
+
+@triton.jit
+def _add(sums, weight, x, width: tl.constexpr):
+    """sums + weight·x"""
+    found = ()
+    for channel in tl.static_range(width):
+        found = found + (sums[channel] + weight * x[channel],)
+    return found
+
+
+@triton.jit
+def _coefficients(pointer, A: tl.constexpr):
+    """Of one head's series: a tuple of A numbers."""
+    found = ()
+    for degree in tl.static_range(A):
+        found = found + (tl.load(pointer + degree),)
+    return found
+
+
+@triton.jit
+def _series(c, coefficients, A: tl.constexpr):
+    """Σ_l a_l·T_l(c) and its first and second derivative by c."""
+    value, first, second = tl.zeros_like(c), tl.zeros_like(c), tl.zeros_like(c)
+    t, t_before = tl.zeros_like(c) + 1.0, c
+    slope, slope_before = tl.zeros_like(c), tl.zeros_like(c) + 1.0
+    curve, curve_before = tl.zeros_like(c), tl.zeros_like(c)
+    for degree in tl.static_range(A):
+        value += coefficients[degree] * t
+        first += coefficients[degree] * slope
+        second += coefficients[degree] * curve
+        curve, curve_before = 4.0 * slope + 2.0 * c * curve - curve_before, curve
+        slope, slope_before = 2.0 * (t + c * slope) - slope_before, slope
+        t, t_before = 2.0 * c * t - t_before, t
+    return value, first, second
+
+
+@triton.jit
+def _add_polynomials(sums, weight, c, A: tl.constexpr):
+    """sums_l + weight·T_l(c)"""
+    found = ()
+    t, t_before = tl.zeros_like(c) + 1.0, c
+    for degree in tl.static_range(A):
+        found = found + (sums[degree] + weight * t,)
+        t, t_before = 2.0 * c * t - t_before, t
+    return found
+
+
+@triton.jit
+def _add_both(sums, weight, by_slope, c, A: tl.constexpr):
+    """sums_l + weight·T_l(c) + by_slope·T_l'(c)"""
+    found = ()
+    t, t_before = tl.zeros_like(c) + 1.0, c
+    slope, slope_before = tl.zeros_like(c), tl.zeros_like(c) + 1.0
+    for degree in tl.static_range(A):
+        found = found + (sums[degree] + weight * t + by_slope * slope,)
+        slope, slope_before = 2.0 * (t + c * slope) - slope_before, slope
+        t, t_before = 2.0 * c * t - t_before, t
+    return found
+
+
+@triton.jit
+def _store_coefficients(pointer, bias, factor, H: tl.constexpr, A: tl.constexpr):
+    """The program's part of the gradient of B and F, into [programs, 2·H, A]."""
+    at = pointer + (tl.program_id(0).to(tl.int64) * 2 * H + tl.program_id(1)) * A
+    for degree in tl.static_range(A):
+        tl.store(at + degree, tl.sum(bias[degree], 0))
+        tl.store(at + H * A + degree, tl.sum(factor[degree], 0))
 
 
 @triton.jit
@@ -61,186 +147,181 @@ def _sigmoid(x):
 
 
 @triton.jit
-def _weight_and_factor(q, k, c, a_ptr, h, H: tl.constexpr, A: tl.constexpr):
-    """σ(q·k + b(θ)) and f(θ) of some pairs with cosines c."""
-    logits = _product(q, tl.trans(k))
-    factor = tl.zeros_like(c)
-    t, t_before = tl.zeros_like(c) + 1.0, c
-    for degree in range(A):
-        logits += tl.load(a_ptr + h * A + degree) * t
-        factor += tl.load(a_ptr + (H + h) * A + degree) * t
-        t, t_before = 2.0 * c * t - t_before, t
-    return _sigmoid(logits), factor
-
-
-@triton.jit
 def _forward(
-    q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr, out_ptr, L,
+    q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr, out_ptr, rows, L,
     H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
-    LP: tl.constexpr, DP: tl.constexpr, CP: tl.constexpr,
 ):  # fmt: skip
-    i = tl.program_id(0).to(tl.int64)
-    others, keys, values = tl.arange(0, LP), tl.arange(0, DP), tl.arange(0, CP)
-    e = tl.load(e_ptr + i * L + others, mask=others < L, other=0.0)
-    for h in range(H):
-        by_key, by_value = i * L * H * D + h * D, i * L * H * C + h * C
-        k = _load(k_ptr + by_key, others, keys, L, D, H * D)
-        v = _load(v_ptr + by_value, others, values, L, C, H * C)
-        for first in range(0, L, ROWS):
-            rows = first + tl.arange(0, ROWS)
-            q = _load(q_ptr + by_key, rows, keys, L, D, H * D)
-            c = _load(c_ptr + i * L * L, rows, others, L, L, L)
-            s, f = _weight_and_factor(q, k, c, a_ptr, h, H, A)
-            out = _product(s * f * e[None, :], v)
-            _store(out_ptr + by_value, out, rows, values, L, C, H * C)
+    edge, exists, first = _own(rows, L)
+    h = tl.program_id(1)
+    bias, factor = _coefficients(a_ptr + h * A, A), _coefficients(a_ptr + (H + h) * A, A)
+    q = _read(q_ptr + h * D, edge, D, H * D)
+    out = _zeros(q[0], C)
+    for other in range(L):
+        c = tl.load(c_ptr + edge * L + other)
+        k = _read(k_ptr + h * D, first + other, D, H * D)
+        v = _read(v_ptr + h * C, first + other, C, H * C)
+        b, _, _ = _series(c, bias, A)
+        f, _, _ = _series(c, factor, A)
+        weight = _sigmoid(_dot(q, k, D) + b) * f * tl.load(e_ptr + first + other)
+        out = _add(out, weight, v, C)
+    _store(out_ptr + h * C, out, edge, exists, C, H * C)
 
 
 @triton.jit
-def _gradients(
-    g_ptr, q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr,
-    dq_ptr, dk_ptr, dv_ptr, dc_ptr, de_ptr, da_ptr, L,
+def _gradients_by_queries(
+    g_ptr, q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr, dq_ptr, dc_ptr, da_ptr, rows, L,
     H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
-    LP: tl.constexpr, DP: tl.constexpr, CP: tl.constexpr, AP: tl.constexpr, BY_A: tl.constexpr,
+    BY_A: tl.constexpr,
 ):  # fmt: skip
-    i = tl.program_id(0).to(tl.int64)
-    others, keys, values = tl.arange(0, LP), tl.arange(0, DP), tl.arange(0, CP)
-    degrees = tl.arange(0, AP)
-    e = tl.load(e_ptr + i * L + others, mask=others < L, other=0.0)
-    de = tl.zeros_like(e)
-    for h in range(H):
-        by_key, by_value = i * L * H * D + h * D, i * L * H * C + h * C
-        k = _load(k_ptr + by_key, others, keys, L, D, H * D)
-        v = _load(v_ptr + by_value, others, values, L, C, H * C)
-        dk, dv = tl.zeros_like(k), tl.zeros_like(v)
-        d_bias = tl.zeros([AP], dtype=e.dtype)
-        d_factor = tl.zeros([AP], dtype=e.dtype)
-        for first in range(0, L, ROWS):
-            rows = first + tl.arange(0, ROWS)
-            q = _load(q_ptr + by_key, rows, keys, L, D, H * D)
-            g = _load(g_ptr + by_value, rows, values, L, C, H * C)
-            c = _load(c_ptr + i * L * L, rows, others, L, L, L)
-            s, f = _weight_and_factor(q, k, c, a_ptr, h, H, A)
-            x = _product(g, tl.trans(v)) * s
-            de += tl.sum(x * f, 0)
-            by_factor = x * e[None, :]
-            by_logit = by_factor * f * (1.0 - s)
-            dv += _product(tl.trans(s * f * e[None, :]), g)
-            dk += _product(tl.trans(by_logit), q)
-            dq = _product(by_logit, k)
-            _store(dq_ptr + by_key, dq, rows, keys, L, D, H * D)
-            dc = _load(dc_ptr + i * L * L, rows, others, L, L, L)
-            t, t_before = tl.zeros_like(c) + 1.0, c
-            slope, slope_before = tl.zeros_like(c), tl.zeros_like(c) + 1.0
-            for degree in range(A):
-                bias = tl.load(a_ptr + h * A + degree)
-                factor = tl.load(a_ptr + (H + h) * A + degree)
-                dc += (bias * by_logit + factor * by_factor) * slope
-                if BY_A:
-                    d_bias += tl.where(degrees == degree, tl.sum(by_logit * t), 0.0)
-                    d_factor += tl.where(degrees == degree, tl.sum(by_factor * t), 0.0)
-                slope, slope_before = 2.0 * (t + c * slope) - slope_before, slope
-                t, t_before = 2.0 * c * t - t_before, t
-            _store(dc_ptr + i * L * L, dc, rows, others, L, L, L)
-        _store(dk_ptr + by_key, dk, others, keys, L, D, H * D)
-        _store(dv_ptr + by_value, dv, others, values, L, C, H * C)
-        partial = da_ptr + i * 2 * H * A
-        tl.store(partial + h * A + degrees, d_bias, mask=degrees < A)
-        tl.store(partial + (H + h) * A + degrees, d_factor, mask=degrees < A)
-        # The next head adds to the same gradient of the cosines.
-        tl.debug_barrier()
-    tl.store(de_ptr + i * L + others, de, mask=others < L)
+    edge, exists, first = _own(rows, L)
+    h = tl.program_id(1)
+    bias, factor = _coefficients(a_ptr + h * A, A), _coefficients(a_ptr + (H + h) * A, A)
+    q = _read(q_ptr + h * D, edge, D, H * D)
+    g = _read(g_ptr + h * C, edge, C, H * C)
+    dq = _zeros(q[0], D)
+    d_bias, d_factor = _zeros(q[0], A), _zeros(q[0], A)
+    for other in range(L):
+        c = tl.load(c_ptr + edge * L + other)
+        k = _read(k_ptr + h * D, first + other, D, H * D)
+        v = _read(v_ptr + h * C, first + other, C, H * C)
+        b, b_c, _ = _series(c, bias, A)
+        f, f_c, _ = _series(c, factor, A)
+        s = _sigmoid(_dot(q, k, D) + b)
+        by_factor = _dot(g, v, C) * s * tl.load(e_ptr + first + other)
+        by_logit = by_factor * f * (1.0 - s)
+        dq = _add(dq, by_logit, k, D)
+        at = dc_ptr + (h.to(tl.int64) * L + other) * rows + edge
+        tl.store(at, by_logit * b_c + by_factor * f_c, mask=exists)
+        if BY_A:
+            by_logit, by_factor = tl.where(exists, by_logit, 0.0), tl.where(exists, by_factor, 0.0)
+            d_bias = _add_polynomials(d_bias, by_logit, c, A)
+            d_factor = _add_polynomials(d_factor, by_factor, c, A)
+    _store(dq_ptr + h * D, dq, edge, exists, D, H * D)
+    if BY_A:
+        _store_coefficients(da_ptr, d_bias, d_factor, H, A)
 
 
 @triton.jit
-def _second_gradients(
-    g_ptr, q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr,
-    qt_ptr, kt_ptr, vt_ptr, ct_ptr, et_ptr, at_ptr,
-    dg_ptr, dq_ptr, dk_ptr, dv_ptr, dc_ptr, de_ptr, da_ptr, L,
+def _gradients_by_keys(
+    g_ptr, q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr, dk_ptr, dv_ptr, de_ptr, rows, L,
     H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
-    LP: tl.constexpr, DP: tl.constexpr, CP: tl.constexpr, AP: tl.constexpr,
 ):  # fmt: skip
-    i = tl.program_id(0).to(tl.int64)
-    others, keys, values = tl.arange(0, LP), tl.arange(0, DP), tl.arange(0, CP)
-    degrees = tl.arange(0, AP)
-    e = tl.load(e_ptr + i * L + others, mask=others < L, other=0.0)
-    e_t = tl.load(et_ptr + i * L + others, mask=others < L, other=0.0)
-    de = tl.zeros_like(e)
-    for h in range(H):
-        by_key, by_value = i * L * H * D + h * D, i * L * H * C + h * C
-        k = _load(k_ptr + by_key, others, keys, L, D, H * D)
-        k_t = _load(kt_ptr + by_key, others, keys, L, D, H * D)
-        v = _load(v_ptr + by_value, others, values, L, C, H * C)
-        v_t = _load(vt_ptr + by_value, others, values, L, C, H * C)
-        dk, dv = tl.zeros_like(k), tl.zeros_like(v)
-        d_bias = tl.zeros([AP], dtype=e.dtype)
-        d_factor = tl.zeros([AP], dtype=e.dtype)
-        for first in range(0, L, ROWS):
-            rows = first + tl.arange(0, ROWS)
-            q = _load(q_ptr + by_key, rows, keys, L, D, H * D)
-            q_t = _load(qt_ptr + by_key, rows, keys, L, D, H * D)
-            g = _load(g_ptr + by_value, rows, values, L, C, H * C)
-            c = _load(c_ptr + i * L * L, rows, others, L, L, L)
-            c_t = _load(ct_ptr + i * L * L, rows, others, L, L, L)
-            s = _product(q, tl.trans(k))
-            s_t = _product(q_t, tl.trans(k)) + _product(q, tl.trans(k_t))
-            f, f_t = tl.zeros_like(s), tl.zeros_like(s)
-            t, t_before = tl.zeros_like(c) + 1.0, c
-            slope, slope_before = tl.zeros_like(c), tl.zeros_like(c) + 1.0
-            for degree in range(A):
-                bias = tl.load(a_ptr + h * A + degree)
-                factor = tl.load(a_ptr + (H + h) * A + degree)
-                s += bias * t
-                f += factor * t
-                s_t += bias * slope * c_t + tl.load(at_ptr + h * A + degree) * t
-                f_t += factor * slope * c_t + tl.load(at_ptr + (H + h) * A + degree) * t
-                slope, slope_before = 2.0 * (t + c * slope) - slope_before, slope
-                t, t_before = 2.0 * c * t - t_before, t
-            s = _sigmoid(s)
-            rest = 1.0 - s
-            x = _product(g, tl.trans(v)) * s
-            y = _product(g, tl.trans(v_t)) * s
-            fe = f * e[None, :]
-            fe_t = f_t * e[None, :] + f * e_t[None, :]
-            inner = x * s_t * rest + y
-            de += tl.sum(inner * f + x * f_t, 0)
-            # By the logit and the factor, and by their tangents.
-            by_logit = rest * (inner * fe + x * (fe_t - s_t * s * fe))
-            by_factor = inner * e[None, :] + x * e_t[None, :]
-            by_logit_t = x * fe * rest
-            by_factor_t = x * e[None, :]
-            w, w_t = s * fe, s * (s_t * rest * fe + fe_t)
-            dg = _product(w_t, v) + _product(w, v_t)
-            _store(dg_ptr + by_value, dg, rows, values, L, C, H * C)
-            dq = _product(by_logit, k) + _product(by_logit_t, k_t)
-            _store(dq_ptr + by_key, dq, rows, keys, L, D, H * D)
-            dk += _product(tl.trans(by_logit), q) + _product(tl.trans(by_logit_t), q_t)
-            dv += _product(tl.trans(w_t), g)
-            dc = _load(dc_ptr + i * L * L, rows, others, L, L, L)
-            t, t_before = tl.zeros_like(c) + 1.0, c
-            slope, slope_before = tl.zeros_like(c), tl.zeros_like(c) + 1.0
-            curve, curve_before = tl.zeros_like(c), tl.zeros_like(c)
-            for degree in range(A):
-                bias = tl.load(a_ptr + h * A + degree)
-                factor = tl.load(a_ptr + (H + h) * A + degree)
-                dc += (bias * by_logit + factor * by_factor) * slope
-                dc += (bias * by_logit_t + factor * by_factor_t) * curve * c_t
-                dc += tl.load(at_ptr + h * A + degree) * by_logit_t * slope
-                dc += tl.load(at_ptr + (H + h) * A + degree) * by_factor_t * slope
-                here, moved = degrees == degree, slope * c_t
-                d_bias += tl.where(here, tl.sum(by_logit * t + by_logit_t * moved), 0.0)
-                d_factor += tl.where(here, tl.sum(by_factor * t + by_factor_t * moved), 0.0)
-                curve, curve_before = 4.0 * slope + 2.0 * c * curve - curve_before, curve
-                slope, slope_before = 2.0 * (t + c * slope) - slope_before, slope
-                t, t_before = 2.0 * c * t - t_before, t
-            _store(dc_ptr + i * L * L, dc, rows, others, L, L, L)
-        _store(dk_ptr + by_key, dk, others, keys, L, D, H * D)
-        _store(dv_ptr + by_value, dv, others, values, L, C, H * C)
-        partial = da_ptr + i * 2 * H * A
-        tl.store(partial + h * A + degrees, d_bias, mask=degrees < A)
-        tl.store(partial + (H + h) * A + degrees, d_factor, mask=degrees < A)
-        # The next head adds to the same gradient of the cosines.
-        tl.debug_barrier()
-    tl.store(de_ptr + i * L + others, de, mask=others < L)
+    edge, exists, first = _own(rows, L)
+    h = tl.program_id(1)
+    bias, factor = _coefficients(a_ptr + h * A, A), _coefficients(a_ptr + (H + h) * A, A)
+    k = _read(k_ptr + h * D, edge, D, H * D)
+    v = _read(v_ptr + h * C, edge, C, H * C)
+    e = tl.load(e_ptr + edge)
+    dk, dv, de = _zeros(e, D), _zeros(e, C), tl.zeros_like(e)
+    for other in range(L):
+        c = tl.load(c_ptr + (first + other) * L + edge - first)
+        q = _read(q_ptr + h * D, first + other, D, H * D)
+        g = _read(g_ptr + h * C, first + other, C, H * C)
+        b, _, _ = _series(c, bias, A)
+        f, _, _ = _series(c, factor, A)
+        s = _sigmoid(_dot(k, q, D) + b)
+        x = _dot(v, g, C) * s * f
+        de += x
+        dk = _add(dk, x * e * (1.0 - s), q, D)
+        dv = _add(dv, s * f * e, g, C)
+    _store(dk_ptr + h * D, dk, edge, exists, D, H * D)
+    _store(dv_ptr + h * C, dv, edge, exists, C, H * C)
+    tl.store(de_ptr + h.to(tl.int64) * rows + edge, de, mask=exists)
+
+
+@triton.jit
+def _second_gradients_by_queries(
+    g_ptr, q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr, qt_ptr, kt_ptr, vt_ptr, ct_ptr, et_ptr, at_ptr,
+    dg_ptr, dq_ptr, dc_ptr, da_ptr, rows, L,
+    H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
+):  # fmt: skip
+    edge, exists, first = _own(rows, L)
+    h = tl.program_id(1)
+    bias, factor = _coefficients(a_ptr + h * A, A), _coefficients(a_ptr + (H + h) * A, A)
+    bias_t, factor_t = _coefficients(at_ptr + h * A, A), _coefficients(at_ptr + (H + h) * A, A)
+    q = _read(q_ptr + h * D, edge, D, H * D)
+    q_t = _read(qt_ptr + h * D, edge, D, H * D)
+    g = _read(g_ptr + h * C, edge, C, H * C)
+    dq, dg = _zeros(q[0], D), _zeros(g[0], C)
+    d_bias, d_factor = _zeros(q[0], A), _zeros(q[0], A)
+    for other in range(L):
+        c, c_t = tl.load(c_ptr + edge * L + other), tl.load(ct_ptr + edge * L + other)
+        e, e_t = tl.load(e_ptr + first + other), tl.load(et_ptr + first + other)
+        k = _read(k_ptr + h * D, first + other, D, H * D)
+        k_t = _read(kt_ptr + h * D, first + other, D, H * D)
+        v = _read(v_ptr + h * C, first + other, C, H * C)
+        v_t = _read(vt_ptr + h * C, first + other, C, H * C)
+        b, b_c, b_cc = _series(c, bias, A)
+        f, f_c, f_cc = _series(c, factor, A)
+        b_t, b_tc, _ = _series(c, bias_t, A)
+        f_t, f_tc, _ = _series(c, factor_t, A)
+        s = _sigmoid(_dot(q, k, D) + b)
+        s_t = _dot(q_t, k, D) + _dot(q, k_t, D) + b_t + b_c * c_t
+        rest = 1.0 - s
+        x, y = _dot(g, v, C) * s, _dot(g, v_t, C) * s
+        fe = f * e
+        fe_t = (f_t + f_c * c_t) * e + f * e_t
+        inner = x * s_t * rest + y
+        # By the logit and the factor, and by their tangents.
+        by_logit = rest * (inner * fe + x * (fe_t - s_t * s * fe))
+        by_factor = inner * e + x * e_t
+        by_logit_t = x * fe * rest
+        by_factor_t = x * e
+        dg = _add(_add(dg, s * (s_t * rest * fe + fe_t), v, C), s * fe, v_t, C)
+        dq = _add(_add(dq, by_logit, k, D), by_logit_t, k_t, D)
+        dc = by_logit * b_c + by_factor * f_c + by_logit_t * b_tc + by_factor_t * f_tc
+        dc += (by_logit_t * b_cc + by_factor_t * f_cc) * c_t
+        at = dc_ptr + (h.to(tl.int64) * L + other) * rows + edge
+        tl.store(at, dc, mask=exists)
+        counted = tl.where(exists, 1.0, 0.0)
+        d_bias = _add_both(d_bias, counted * by_logit, counted * by_logit_t * c_t, c, A)
+        d_factor = _add_both(d_factor, counted * by_factor, counted * by_factor_t * c_t, c, A)
+    _store(dg_ptr + h * C, dg, edge, exists, C, H * C)
+    _store(dq_ptr + h * D, dq, edge, exists, D, H * D)
+    _store_coefficients(da_ptr, d_bias, d_factor, H, A)
+
+
+@triton.jit
+def _second_gradients_by_keys(
+    g_ptr, q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr, qt_ptr, kt_ptr, vt_ptr, ct_ptr, et_ptr, at_ptr,
+    dk_ptr, dv_ptr, de_ptr, rows, L,
+    H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
+):  # fmt: skip
+    edge, exists, first = _own(rows, L)
+    h = tl.program_id(1)
+    bias, factor = _coefficients(a_ptr + h * A, A), _coefficients(a_ptr + (H + h) * A, A)
+    bias_t, factor_t = _coefficients(at_ptr + h * A, A), _coefficients(at_ptr + (H + h) * A, A)
+    k = _read(k_ptr + h * D, edge, D, H * D)
+    k_t = _read(kt_ptr + h * D, edge, D, H * D)
+    v = _read(v_ptr + h * C, edge, C, H * C)
+    v_t = _read(vt_ptr + h * C, edge, C, H * C)
+    e, e_t = tl.load(e_ptr + edge), tl.load(et_ptr + edge)
+    dk, dv, de = _zeros(e, D), _zeros(e, C), tl.zeros_like(e)
+    for other in range(L):
+        pair = (first + other) * L + edge - first
+        c, c_t = tl.load(c_ptr + pair), tl.load(ct_ptr + pair)
+        q = _read(q_ptr + h * D, first + other, D, H * D)
+        q_t = _read(qt_ptr + h * D, first + other, D, H * D)
+        g = _read(g_ptr + h * C, first + other, C, H * C)
+        b, b_c, _ = _series(c, bias, A)
+        f, f_c, _ = _series(c, factor, A)
+        b_t, _, _ = _series(c, bias_t, A)
+        f_t, _, _ = _series(c, factor_t, A)
+        f_t += f_c * c_t
+        s = _sigmoid(_dot(k, q, D) + b)
+        s_t = _dot(k, q_t, D) + _dot(k_t, q, D) + b_t + b_c * c_t
+        rest = 1.0 - s
+        x, y = _dot(v, g, C) * s, _dot(v_t, g, C) * s
+        fe = f * e
+        fe_t = f_t * e + f * e_t
+        inner = x * s_t * rest + y
+        by_logit = rest * (inner * fe + x * (fe_t - s_t * s * fe))
+        de += inner * f + x * f_t
+        dk = _add(_add(dk, by_logit, q, D), x * fe * rest, q_t, D)
+        dv = _add(dv, s * (s_t * rest * fe + fe_t), g, C)
+    _store(dk_ptr + h * D, dk, edge, exists, D, H * D)
+    _store(dv_ptr + h * C, dv, edge, exists, C, H * C)
+    tl.store(de_ptr + h.to(tl.int64) * rows + edge, de, mask=exists)
 
 
 def forward(
@@ -249,53 +330,69 @@ def forward(
     """``out``."""
     inputs = [x.contiguous() for x in (q, k, v, cosines, envelope, angular)]
     out = torch.empty_like(inputs[2])
-    atoms = len(q)
-    if atoms > 0:
-        sizes = _sizes(q, v, angular)
-        with torch.cuda.device_of(q):  # Triton launches on the present GPU, wherever tensors are
-            _forward[(atoms,)](*inputs, out, q.shape[1], **sizes, num_warps=WARPS)
+    _launch(_forward, inputs, [out], _sizes(q, v, angular))
     return out
 
 
 def gradients(by_angular: bool, g: Tensor, *arguments: Tensor) -> list[Tensor]:
-    """Of the six arguments; zero of the last unless ``by_angular``, whose sums take two fifths of the time."""
-    sums = by_angular and _padded(arguments[0].shape[1]) <= NARROW
-    warps = WARPS_OF_SUMS if sums else WARPS
-    return _launch(_gradients, [g, *arguments], [], 1, warps, BY_A=by_angular)
+    """Of the six arguments; zero of the last unless ``by_angular``."""
+    inputs = [x.contiguous() for x in (g, *arguments)]
+    _, q, k, v, cosines, envelope, angular = inputs
+    sizes = _sizes(q, v, angular)
+    dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
+    by_cosines, by_envelope, by_a = _parts(cosines, envelope, angular)
+    _launch(_gradients_by_queries, inputs, [dq, by_cosines, by_a], sizes | {"BY_A": by_angular})
+    _launch(_gradients_by_keys, inputs, [dk, dv, by_envelope], sizes)
+    by_a = by_a if by_angular else torch.zeros_like(by_a[:1])
+    return [dq, dk, dv, *_sums(cosines, by_cosines, by_envelope, by_a)]
 
 
 def second_gradients(given: list[Tensor], tangents: list[Tensor]) -> list[Tensor]:
     """Of ``g`` and the six arguments."""
-    return _launch(_second_gradients, given, tangents, 0, WARPS)
-
-
-def _launch(
-    kernel: Any,
-    given: list[Tensor],
-    tangents: list[Tensor],
-    first: int,
-    warps: int,
-    **settings: bool,
-) -> list[Tensor]:
-    """A kernel that gives gradients by ``given[first:]``: g, q, k, v, cosines, envelope, angular."""
     inputs = [x.contiguous() for x in (*given, *tangents)]
-    _, q, _, v, cosines, _, angular = inputs[:7]
-    atoms = len(q)
-    found = [torch.empty_like(x) for x in inputs[first:4]]
-    by_angular = angular.new_empty(atoms, *angular.shape)
-    found += [torch.zeros_like(cosines), torch.empty_like(inputs[5]), by_angular]
-    if atoms > 0:
-        sizes = _sizes(q, v, angular) | {"AP": _padded(angular.shape[1])} | settings
-        with torch.cuda.device_of(q):
-            kernel[(atoms,)](*inputs, *found, q.shape[1], **sizes, num_warps=warps)
-    return [*found[:-1], by_angular.sum(0)]
+    g, q, k, v, cosines, envelope, angular = inputs[:7]
+    sizes = _sizes(q, v, angular)
+    dg, dq, dk, dv = (torch.empty_like(x) for x in (g, q, k, v))
+    by_cosines, by_envelope, by_a = _parts(cosines, envelope, angular)
+    _launch(_second_gradients_by_queries, inputs, [dg, dq, by_cosines, by_a], sizes)
+    _launch(_second_gradients_by_keys, inputs, [dk, dv, by_envelope], sizes)
+    return [dg, dq, dk, dv, *_sums(cosines, by_cosines, by_envelope, by_a)]
 
 
-def _sizes(q: Tensor, v: Tensor, angular: Tensor) -> dict[str, int]:
-    """Heads, polynomials, widths of a head; what L and the widths are padded to."""
+def _launch(kernel: Any, inputs: list[Tensor], found: list[Tensor], sizes: dict[str, Any]) -> None:
+    """``inputs`` hold the envelope, [n, L], second to last of their first seven or six."""
+    envelope = inputs[5 if len(inputs) > 6 else 4]
+    if envelope.numel():
+        grid = _programs(envelope), sizes["H"]
+        with torch.cuda.device_of(envelope):  # Triton launches on the present GPU, wherever tensors are
+            kernel[grid](*inputs, *found, envelope.numel(), envelope.shape[1], **sizes, num_warps=WARPS)
+
+
+def _parts(cosines: Tensor, envelope: Tensor, angular: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each head's gradients of the cosines, [H, q, n·p], and of the envelope, [H, n, q]; each program's of B and F."""
+    heads, (atoms, slots) = angular.shape[0] // 2, envelope.shape
+    return (
+        cosines.new_empty(heads, slots, atoms * slots),
+        envelope.new_empty(heads, atoms, slots),
+        angular.new_empty(_programs(envelope), *angular.shape),
+    )
+
+
+def _sums(
+    cosines: Tensor, by_cosines: Tensor, by_envelope: Tensor, by_a: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of cosines, envelope and angular from such parts."""
+    atoms, slots, _ = cosines.shape
+    summed = by_cosines.sum(0).view(slots, atoms, slots).permute(1, 2, 0).contiguous()
+    return summed, by_envelope.sum(0), by_a.sum(0)
+
+
+def _programs(envelope: Tensor) -> int:
+    return triton.cdiv(envelope.numel(), EDGES.value)
+
+
+def _sizes(q: Tensor, v: Tensor, angular: Tensor) -> dict[str, Any]:
+    """Heads, polynomials, widths of a head."""
     heads, polynomials = angular.shape[0] // 2, angular.shape[1]
     keys, values = q.shape[2] // heads, v.shape[2] // heads
-    return {
-        "H": heads, "A": polynomials, "D": keys, "C": values,
-        "LP": _padded(q.shape[1]), "DP": _padded(keys), "CP": _padded(values),
-    }  # fmt: skip
+    return {"H": heads, "A": polynomials, "D": keys, "C": values}
