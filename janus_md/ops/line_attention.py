@@ -4,7 +4,7 @@
 
 On a CPU it is a few products of PyTorch, which keep what their derivatives read: three forms that keep nothing were
 slower there or no faster (docs/experiments.md). On a GPU with Triton it is an operator that goes through the pairs of
-an atom in registers, forward, back and back once more, and keeps its inputs alone; of the angles it reads the cosines.
+an edge in registers, forward, back and back once more, and keeps its inputs alone; of the angles it reads the cosines.
 
 Shapes, everywhere: q and k [n, L, H·d], v and out [n, L, H·c], angles T [A, n, L, L] or the cosines T_1 of θ alone
 [n, L, L], envelope e [n, L], angular (B, then F) [2·H, A].
@@ -12,7 +12,6 @@ Shapes, everywhere: q and k [n, L, H·d], v and out [n, L, H·c], angles T [A, n
 
 from __future__ import annotations
 
-import sys
 from importlib.util import find_spec
 from typing import Any
 
@@ -23,49 +22,15 @@ from janus_md.ops.group_products import asked
 
 HAS_TRITON = find_spec("triton") is not None
 WIDEST = 32
-"""Channels of a head that a program's registers hold; wider ones are left to the products, which they suit."""
-
-
-LEAST = 16
-"""What the kernels pad L and the channels of a head to, at the least; above it, to powers of two."""
+"""Channels of a head that a thread's registers hold; wider ones are left to the products, which they suit."""
 
 
 def fits(q: Tensor, v: Tensor, angular: Tensor) -> bool:
-    """Whether the operator can take these shapes, through second derivatives."""
-    heads = angular.shape[0] // 2
-    keys, values = q.shape[2] // heads, v.shape[2] // heads
-    if angular.shape[1] < 2:
-        return False  # the cosine is not among the polynomials
-    return 1 <= q.shape[1] <= most_edges(keys, values, q.element_size(), shared_memory(q.device))
-
-
-def most_edges(keys: int, values: int, itemsize: int, limit: int) -> int:
-    """The largest L that the kernels take with ``limit`` bytes of shared memory; 0 if none.
-
-    ``keys`` and ``values`` are channels of a head, ``itemsize`` the bytes of a number. The second derivatives take
-    most, for what enters their matrix products. A test compares these counts with what Triton asks for.
-    """
-    if not HAS_TRITON or max(keys, values) > WIDEST:
-        return 0
-    keys, values = padded(keys), padded(values)
-    rows = LEAST * (2 * keys + values + 4 * LEAST)  # the last term for intermediate layouts
-    single, double = 2 * (keys + values) + 3 * LEAST, 4 * (keys + values) + LEAST
-    columns = single if itemsize == 4 else double
-    edges = (limit // itemsize - rows) // columns
-    return 1 << (edges.bit_length() - 1) if edges >= LEAST else 0
-
-
-def padded(size: int) -> int:
-    """The power of two that the kernels take a size for."""
-    return max(LEAST, 1 << (size - 1).bit_length())
-
-
-def shared_memory(device: torch.device) -> int:
-    """Bytes that a kernel may take on ``device``; Triton's interpreter, on a CPU, knows no bound."""
-    if device.type != "cuda":
-        return sys.maxsize
-    properties: Any = torch.cuda.get_device_properties(device)
-    return int(properties.shared_memory_per_block_optin)
+    """Whether the operator takes these shapes."""
+    heads, polynomials = angular.shape[0] // 2, angular.shape[1]
+    widest = max(q.shape[2], v.shape[2]) // heads
+    # The cosine is the second of the polynomials.
+    return HAS_TRITON and q.shape[1] >= 1 and polynomials >= 2 and widest <= WIDEST
 
 
 def line_attention(

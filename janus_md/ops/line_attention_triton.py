@@ -31,6 +31,9 @@ WARPS = 4
 EDGES = tl.constexpr(32 * WARPS)
 """Of a program, one for each of its threads."""
 
+SIZES = ["rows", "L"]
+"""Of a batch: programs serve all, without a compilation for those that 16 divides."""
+
 
 @triton.jit
 def _own(rows, L):
@@ -146,7 +149,7 @@ def _sigmoid(x):
     return 1.0 / (1.0 + tl.exp(-x))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _forward(
     q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr, out_ptr, rows, L,
     H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
@@ -167,7 +170,7 @@ def _forward(
     _store(out_ptr + h * C, out, edge, exists, C, H * C)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _gradients_by_queries(
     g_ptr, q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr, dq_ptr, dc_ptr, da_ptr, rows, L,
     H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
@@ -201,7 +204,7 @@ def _gradients_by_queries(
         _store_coefficients(da_ptr, d_bias, d_factor, H, A)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _gradients_by_keys(
     g_ptr, q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr, dk_ptr, dv_ptr, de_ptr, rows, L,
     H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
@@ -229,7 +232,7 @@ def _gradients_by_keys(
     tl.store(de_ptr + h.to(tl.int64) * rows + edge, de, mask=exists)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _second_gradients_by_queries(
     g_ptr, q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr, qt_ptr, kt_ptr, vt_ptr, ct_ptr, et_ptr, at_ptr,
     dg_ptr, dq_ptr, dc_ptr, da_ptr, rows, L,
@@ -281,7 +284,7 @@ def _second_gradients_by_queries(
     _store_coefficients(da_ptr, d_bias, d_factor, H, A)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _second_gradients_by_keys(
     g_ptr, q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr, qt_ptr, kt_ptr, vt_ptr, ct_ptr, et_ptr, at_ptr,
     dk_ptr, dv_ptr, de_ptr, rows, L,
@@ -324,6 +327,15 @@ def _second_gradients_by_keys(
     tl.store(de_ptr + h.to(tl.int64) * rows + edge, de, mask=exists)
 
 
+KERNELS = (
+    _forward,
+    _gradients_by_queries,
+    _gradients_by_keys,
+    _second_gradients_by_queries,
+    _second_gradients_by_keys,
+)
+
+
 def forward(
     q: Tensor, k: Tensor, v: Tensor, cosines: Tensor, envelope: Tensor, angular: Tensor
 ) -> Tensor:
@@ -364,8 +376,10 @@ def _launch(kernel: Any, inputs: list[Tensor], found: list[Tensor], sizes: dict[
     envelope = inputs[5 if len(inputs) > 6 else 4]
     if envelope.numel():
         grid = _programs(envelope), sizes["H"]
-        with torch.cuda.device_of(envelope):  # Triton launches on the present GPU, wherever tensors are
-            kernel[grid](*inputs, *found, envelope.numel(), envelope.shape[1], **sizes, num_warps=WARPS)
+        batch = envelope.numel(), envelope.shape[1]
+        # Triton launches on the present GPU, wherever tensors are.
+        with torch.cuda.device_of(envelope):
+            kernel[grid](*inputs, *found, *batch, **sizes, num_warps=WARPS)
 
 
 def _parts(cosines: Tensor, envelope: Tensor, angular: Tensor) -> tuple[Tensor, Tensor, Tensor]:

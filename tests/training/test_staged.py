@@ -19,7 +19,6 @@ from janus_md.graph import GraphBatch, batch_graphs, build_graph
 from janus_md.graph.batch import Layout, NarrowRows, keep_together
 from janus_md.model import MatRISMoE, predict, preset
 from janus_md.model.engine import PlainDerivatives
-from janus_md.ops.line_attention import HAS_TRITON
 from janus_training import staged
 from janus_training.metrics import read_metrics
 from janus_training.staged import Sizes, StagedDerivatives, trace
@@ -140,24 +139,6 @@ def test_narrow_rows_change_no_derivative(variant):
             for name, gradient in wanted.items():
                 size = 1e-10 * float(gradient.abs().max()) + 1e-13
                 torch.testing.assert_close(got[name], gradient, rtol=0, atol=size, msg=name)
-
-
-@pytest.mark.skipif(not HAS_TRITON, reason="the kernels are written in Triton")
-@pytest.mark.parametrize(("line", "runs"), [(12, False), (40, True)])
-def test_more_line_edges_than_the_traced_kernels_hold(
-    line: int, runs: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Kernels traced at 12 edges hold 16 here, so that larger batches take the plain step; at 40 none are traced."""
-    monkeypatch.setattr(staged, "shared_memory", lambda device: 40_000)
-    model = MatRISMoE(preset("tiny", **SMALL, **VARIANTS["dense"])).double()
-    engine = Uncompiled(model, TYPICAL._replace(line=line, slots=60))
-    calls = []
-    compiled = engine._compiled
-    monkeypatch.setattr(engine, "_compiled", lambda *given: calls.append(0) or compiled(*given))
-    batch = batch_of(model, crystals())
-    assert batch.line_counts[0] > 16
-    predict(model, batch, training=True, engine=engine)
-    assert bool(calls) == runs
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ example and padded away at run time.
 
 from __future__ import annotations
 
-import sys
 from typing import Any, NamedTuple
 
 import torch
@@ -25,7 +24,6 @@ from janus_md.graph import GraphBatch
 from janus_md.graph.batch import FAR_AWAY
 from janus_md.model import MatRISMoE
 from janus_md.model.engine import Derivatives, Inputs, PlainDerivatives
-from janus_md.ops.line_attention import most_edges, shared_memory
 
 SMALLEST = 2
 """Least number of atoms, graphs and slots a compiled step is given."""
@@ -69,35 +67,19 @@ class StagedDerivatives:
                 "train.compile needs a C++ compiler and found none: install g++ or set train.compile=false"
             ) from None
         self._plain = PlainDerivatives(model)
-        self._most_line_edges = _most_line_edges(model, typical)
         self._compiled = torch.compile(trace(model, typical), dynamic=True, fullgraph=True)
         self._compiled(*_example(model, typical))
 
     def __call__(self, inputs: Inputs) -> Derivatives:
         """Energies, features and gradients of a batch in one table, ready for one more derivative.
 
-        A rank's share of the last batch of an epoch may be empty: there is nothing to compile for. Nor may the
-        traced kernels run with more edges in a line graph than they hold.
+        A rank's share of the last batch of an epoch may be empty: there is nothing to compile for.
         """
-        if not len(inputs.species) or inputs.line_counts[0] > self._most_line_edges:
+        if not len(inputs.species):
             return self._plain(inputs)
         atoms, (rows, slots) = len(inputs.species), inputs.neighbours[0].shape
         energies, features, gradients = self._compiled(*_arguments(inputs))
         return Derivatives(energies[:atoms], features[:atoms], [gradients[:rows, :slots]])
-
-
-def _most_line_edges(model: MatRISMoE, typical: Sizes) -> int:
-    """L up to which the kernels traced at a typical L may be called; any, where none are traced there."""
-    config, weight = model.config, next(model.parameters())
-    if not config.num_line_blocks:
-        return sys.maxsize
-    most = most_edges(
-        config.key_width,
-        config.edge_width // config.heads,
-        weight.element_size(),
-        shared_memory(weight.device),
-    )
-    return most if max(typical.line, SMALLEST + 1) <= most else sys.maxsize
 
 
 def trace(model: MatRISMoE, typical: Sizes) -> GraphModule:
