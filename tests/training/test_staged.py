@@ -85,7 +85,6 @@ class Uncompiled(StagedDerivatives):
 
     def __init__(self, model: MatRISMoE, typical: Sizes = TYPICAL) -> None:
         self._plain = PlainDerivatives(model)
-        self._most_line_edges = staged._most_line_edges(model, typical)
         self._compiled = trace(model, typical)
 
 
