@@ -342,7 +342,7 @@ def forward(
     """``out``."""
     inputs = [x.contiguous() for x in (q, k, v, cosines, envelope, angular)]
     out = torch.empty_like(inputs[2])
-    _launch(_forward, inputs, [out], _sizes(q, v, angular))
+    _launch(_forward, inputs[4], [*inputs, out], _sizes(q, v, angular))
     return out
 
 
@@ -353,8 +353,9 @@ def gradients(by_angular: bool, g: Tensor, *arguments: Tensor) -> list[Tensor]:
     sizes = _sizes(q, v, angular)
     dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
     by_cosines, by_envelope, by_a = _parts(cosines, envelope, angular)
-    _launch(_gradients_by_queries, inputs, [dq, by_cosines, by_a], sizes | {"BY_A": by_angular})
-    _launch(_gradients_by_keys, inputs, [dk, dv, by_envelope], sizes)
+    by_queries, by_keys = [*inputs, dq, by_cosines, by_a], [*inputs, dk, dv, by_envelope]
+    _launch(_gradients_by_queries, envelope, by_queries, sizes | {"BY_A": by_angular})
+    _launch(_gradients_by_keys, envelope, by_keys, sizes)
     by_a = by_a if by_angular else torch.zeros_like(by_a[:1])
     return [dq, dk, dv, *_sums(cosines, by_cosines, by_envelope, by_a)]
 
@@ -366,20 +367,20 @@ def second_gradients(given: list[Tensor], tangents: list[Tensor]) -> list[Tensor
     sizes = _sizes(q, v, angular)
     dg, dq, dk, dv = (torch.empty_like(x) for x in (g, q, k, v))
     by_cosines, by_envelope, by_a = _parts(cosines, envelope, angular)
-    _launch(_second_gradients_by_queries, inputs, [dg, dq, by_cosines, by_a], sizes)
-    _launch(_second_gradients_by_keys, inputs, [dk, dv, by_envelope], sizes)
+    by_queries, by_keys = [*inputs, dg, dq, by_cosines, by_a], [*inputs, dk, dv, by_envelope]
+    _launch(_second_gradients_by_queries, envelope, by_queries, sizes)
+    _launch(_second_gradients_by_keys, envelope, by_keys, sizes)
     return [dg, dq, dk, dv, *_sums(cosines, by_cosines, by_envelope, by_a)]
 
 
-def _launch(kernel: Any, inputs: list[Tensor], found: list[Tensor], sizes: dict[str, Any]) -> None:
-    """``inputs`` hold the envelope, [n, L], second to last of their first seven or six."""
-    envelope = inputs[5 if len(inputs) > 6 else 4]
+def _launch(kernel: Any, envelope: Tensor, tensors: list[Tensor], sizes: dict[str, Any]) -> None:
+    """``tensors``: what the kernel reads and what it writes, in its order."""
     if envelope.numel():
         grid = _programs(envelope), sizes["H"]
         batch = envelope.numel(), envelope.shape[1]
         # Triton launches on the present GPU, wherever tensors are.
         with torch.cuda.device_of(envelope):
-            kernel[grid](*inputs, *found, *batch, **sizes, num_warps=WARPS)
+            kernel[grid](*tensors, *batch, **sizes, num_warps=WARPS)
 
 
 def _parts(cosines: Tensor, envelope: Tensor, angular: Tensor) -> tuple[Tensor, Tensor, Tensor]:
