@@ -25,128 +25,25 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-WARPS = 1
-"""Of a program: threads have nothing to tell each other, and the fewer end together the sooner others begin."""
-
-EDGES = tl.constexpr(32 * WARPS)
-"""Of a program, one for each of its threads."""
+from janus_md.ops.edge_threads import (
+    EDGES,
+    WARPS,
+    add,
+    add_both,
+    add_polynomials,
+    coefficients,
+    dot,
+    own,
+    read,
+    series,
+    sigmoid,
+    store,
+    store_coefficients,
+    zeros,
+)
 
 SIZES = ["rows", "L"]
 """Of a batch: programs serve all, without a compilation for those that 16 divides."""
-
-
-@triton.jit
-def _own(rows, L):
-    """The edges of the program's threads among all ``rows``, which of them exist, and the first edge of their atom."""
-    edge = tl.program_id(0).to(tl.int64) * EDGES + tl.arange(0, EDGES)
-    exists = edge < rows
-    edge = tl.minimum(edge, rows - 1)
-    return edge, exists, edge // L * L
-
-
-@triton.jit
-def _read(pointer, edge, width: tl.constexpr, stride: tl.constexpr):
-    """Channels of one edge for each thread: a tuple of numbers a thread."""
-    at, found = pointer + edge * stride, ()
-    for channel in tl.static_range(width):
-        found = found + (tl.load(at + channel),)
-    return found
-
-
-@triton.jit
-def _store(pointer, values, edge, exists, width: tl.constexpr, stride: tl.constexpr):
-    at = pointer + edge * stride
-    for channel in tl.static_range(width):
-        tl.store(at + channel, values[channel], mask=exists)
-
-
-@triton.jit
-def _zeros(like, width: tl.constexpr):
-    found = ()
-    for _ in tl.static_range(width):
-        found = found + (tl.zeros_like(like),)
-    return found
-
-
-@triton.jit
-def _dot(x, y, width: tl.constexpr):
-    found = x[0] * y[0]
-    for channel in tl.static_range(1, width):
-        found += x[channel] * y[channel]
-    return found
-
-
-@triton.jit
-def _add(sums, weight, x, width: tl.constexpr):
-    """sums + weight·x"""
-    found = ()
-    for channel in tl.static_range(width):
-        found = found + (sums[channel] + weight * x[channel],)
-    return found
-
-
-@triton.jit
-def _coefficients(pointer, A: tl.constexpr):
-    """Of one head's series: a tuple of A numbers."""
-    found = ()
-    for degree in tl.static_range(A):
-        found = found + (tl.load(pointer + degree),)
-    return found
-
-
-@triton.jit
-def _series(c, coefficients, A: tl.constexpr):
-    """Σ_l a_l·T_l(c) and its first and second derivative by c."""
-    value, first, second = tl.zeros_like(c), tl.zeros_like(c), tl.zeros_like(c)
-    t, t_before = tl.zeros_like(c) + 1.0, c
-    slope, slope_before = tl.zeros_like(c), tl.zeros_like(c) + 1.0
-    curve, curve_before = tl.zeros_like(c), tl.zeros_like(c)
-    for degree in tl.static_range(A):
-        value += coefficients[degree] * t
-        first += coefficients[degree] * slope
-        second += coefficients[degree] * curve
-        curve, curve_before = 4.0 * slope + 2.0 * c * curve - curve_before, curve
-        slope, slope_before = 2.0 * (t + c * slope) - slope_before, slope
-        t, t_before = 2.0 * c * t - t_before, t
-    return value, first, second
-
-
-@triton.jit
-def _add_polynomials(sums, weight, c, A: tl.constexpr):
-    """sums_l + weight·T_l(c)"""
-    found = ()
-    t, t_before = tl.zeros_like(c) + 1.0, c
-    for degree in tl.static_range(A):
-        found = found + (sums[degree] + weight * t,)
-        t, t_before = 2.0 * c * t - t_before, t
-    return found
-
-
-@triton.jit
-def _add_both(sums, weight, by_slope, c, A: tl.constexpr):
-    """sums_l + weight·T_l(c) + by_slope·T_l'(c)"""
-    found = ()
-    t, t_before = tl.zeros_like(c) + 1.0, c
-    slope, slope_before = tl.zeros_like(c), tl.zeros_like(c) + 1.0
-    for degree in tl.static_range(A):
-        found = found + (sums[degree] + weight * t + by_slope * slope,)
-        slope, slope_before = 2.0 * (t + c * slope) - slope_before, slope
-        t, t_before = 2.0 * c * t - t_before, t
-    return found
-
-
-@triton.jit
-def _store_coefficients(pointer, bias, factor, H: tl.constexpr, A: tl.constexpr):
-    """The program's part of the gradient of B and F, into [programs, 2·H, A]."""
-    at = pointer + (tl.program_id(0).to(tl.int64) * 2 * H + tl.program_id(1)) * A
-    for degree in tl.static_range(A):
-        tl.store(at + degree, tl.sum(bias[degree], 0))
-        tl.store(at + H * A + degree, tl.sum(factor[degree], 0))
-
-
-@triton.jit
-def _sigmoid(x):
-    return 1.0 / (1.0 + tl.exp(-x))
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -154,20 +51,20 @@ def _forward(
     q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr, out_ptr, rows, L,
     H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
-    edge, exists, first = _own(rows, L)
+    edge, exists, first = own(rows, L)
     h = tl.program_id(1)
-    bias, factor = _coefficients(a_ptr + h * A, A), _coefficients(a_ptr + (H + h) * A, A)
-    q = _read(q_ptr + h * D, edge, D, H * D)
-    out = _zeros(q[0], C)
+    bias, factor = coefficients(a_ptr + h * A, A), coefficients(a_ptr + (H + h) * A, A)
+    q = read(q_ptr + h * D, edge, D, H * D)
+    out = zeros(q[0], C)
     for other in range(L):
         c = tl.load(c_ptr + edge * L + other)
-        k = _read(k_ptr + h * D, first + other, D, H * D)
-        v = _read(v_ptr + h * C, first + other, C, H * C)
-        b, _, _ = _series(c, bias, A)
-        f, _, _ = _series(c, factor, A)
-        weight = _sigmoid(_dot(q, k, D) + b) * f * tl.load(e_ptr + first + other)
-        out = _add(out, weight, v, C)
-    _store(out_ptr + h * C, out, edge, exists, C, H * C)
+        k = read(k_ptr + h * D, first + other, D, H * D)
+        v = read(v_ptr + h * C, first + other, C, H * C)
+        b, _, _ = series(c, bias, A)
+        f, _, _ = series(c, factor, A)
+        weight = sigmoid(dot(q, k, D) + b) * f * tl.load(e_ptr + first + other)
+        out = add(out, weight, v, C)
+    store(out_ptr + h * C, out, edge, exists, C, H * C)
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -176,32 +73,32 @@ def _gradients_by_queries(
     H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
     BY_A: tl.constexpr,
 ):  # fmt: skip
-    edge, exists, first = _own(rows, L)
+    edge, exists, first = own(rows, L)
     h = tl.program_id(1)
-    bias, factor = _coefficients(a_ptr + h * A, A), _coefficients(a_ptr + (H + h) * A, A)
-    q = _read(q_ptr + h * D, edge, D, H * D)
-    g = _read(g_ptr + h * C, edge, C, H * C)
-    dq = _zeros(q[0], D)
-    d_bias, d_factor = _zeros(q[0], A), _zeros(q[0], A)
+    bias, factor = coefficients(a_ptr + h * A, A), coefficients(a_ptr + (H + h) * A, A)
+    q = read(q_ptr + h * D, edge, D, H * D)
+    g = read(g_ptr + h * C, edge, C, H * C)
+    dq = zeros(q[0], D)
+    d_bias, d_factor = zeros(q[0], A), zeros(q[0], A)
     for other in range(L):
         c = tl.load(c_ptr + edge * L + other)
-        k = _read(k_ptr + h * D, first + other, D, H * D)
-        v = _read(v_ptr + h * C, first + other, C, H * C)
-        b, b_c, _ = _series(c, bias, A)
-        f, f_c, _ = _series(c, factor, A)
-        s = _sigmoid(_dot(q, k, D) + b)
-        by_factor = _dot(g, v, C) * s * tl.load(e_ptr + first + other)
+        k = read(k_ptr + h * D, first + other, D, H * D)
+        v = read(v_ptr + h * C, first + other, C, H * C)
+        b, b_c, _ = series(c, bias, A)
+        f, f_c, _ = series(c, factor, A)
+        s = sigmoid(dot(q, k, D) + b)
+        by_factor = dot(g, v, C) * s * tl.load(e_ptr + first + other)
         by_logit = by_factor * f * (1.0 - s)
-        dq = _add(dq, by_logit, k, D)
+        dq = add(dq, by_logit, k, D)
         at = dc_ptr + (h.to(tl.int64) * L + other) * rows + edge
         tl.store(at, by_logit * b_c + by_factor * f_c, mask=exists)
         if BY_A:
             by_logit, by_factor = tl.where(exists, by_logit, 0.0), tl.where(exists, by_factor, 0.0)
-            d_bias = _add_polynomials(d_bias, by_logit, c, A)
-            d_factor = _add_polynomials(d_factor, by_factor, c, A)
-    _store(dq_ptr + h * D, dq, edge, exists, D, H * D)
+            d_bias = add_polynomials(d_bias, by_logit, c, A)
+            d_factor = add_polynomials(d_factor, by_factor, c, A)
+    store(dq_ptr + h * D, dq, edge, exists, D, H * D)
     if BY_A:
-        _store_coefficients(da_ptr, d_bias, d_factor, H, A)
+        store_coefficients(da_ptr, d_bias, d_factor, H, A)
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -209,26 +106,26 @@ def _gradients_by_keys(
     g_ptr, q_ptr, k_ptr, v_ptr, c_ptr, e_ptr, a_ptr, dk_ptr, dv_ptr, de_ptr, rows, L,
     H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
-    edge, exists, first = _own(rows, L)
+    edge, exists, first = own(rows, L)
     h = tl.program_id(1)
-    bias, factor = _coefficients(a_ptr + h * A, A), _coefficients(a_ptr + (H + h) * A, A)
-    k = _read(k_ptr + h * D, edge, D, H * D)
-    v = _read(v_ptr + h * C, edge, C, H * C)
+    bias, factor = coefficients(a_ptr + h * A, A), coefficients(a_ptr + (H + h) * A, A)
+    k = read(k_ptr + h * D, edge, D, H * D)
+    v = read(v_ptr + h * C, edge, C, H * C)
     e = tl.load(e_ptr + edge)
-    dk, dv, de = _zeros(e, D), _zeros(e, C), tl.zeros_like(e)
+    dk, dv, de = zeros(e, D), zeros(e, C), tl.zeros_like(e)
     for other in range(L):
         c = tl.load(c_ptr + (first + other) * L + edge - first)
-        q = _read(q_ptr + h * D, first + other, D, H * D)
-        g = _read(g_ptr + h * C, first + other, C, H * C)
-        b, _, _ = _series(c, bias, A)
-        f, _, _ = _series(c, factor, A)
-        s = _sigmoid(_dot(k, q, D) + b)
-        x = _dot(v, g, C) * s * f
+        q = read(q_ptr + h * D, first + other, D, H * D)
+        g = read(g_ptr + h * C, first + other, C, H * C)
+        b, _, _ = series(c, bias, A)
+        f, _, _ = series(c, factor, A)
+        s = sigmoid(dot(k, q, D) + b)
+        x = dot(v, g, C) * s * f
         de += x
-        dk = _add(dk, x * e * (1.0 - s), q, D)
-        dv = _add(dv, s * f * e, g, C)
-    _store(dk_ptr + h * D, dk, edge, exists, D, H * D)
-    _store(dv_ptr + h * C, dv, edge, exists, C, H * C)
+        dk = add(dk, x * e * (1.0 - s), q, D)
+        dv = add(dv, s * f * e, g, C)
+    store(dk_ptr + h * D, dk, edge, exists, D, H * D)
+    store(dv_ptr + h * C, dv, edge, exists, C, H * C)
     tl.store(de_ptr + h.to(tl.int64) * rows + edge, de, mask=exists)
 
 
@@ -238,30 +135,30 @@ def _second_gradients_by_queries(
     dg_ptr, dq_ptr, dc_ptr, da_ptr, rows, L,
     H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
-    edge, exists, first = _own(rows, L)
+    edge, exists, first = own(rows, L)
     h = tl.program_id(1)
-    bias, factor = _coefficients(a_ptr + h * A, A), _coefficients(a_ptr + (H + h) * A, A)
-    bias_t, factor_t = _coefficients(at_ptr + h * A, A), _coefficients(at_ptr + (H + h) * A, A)
-    q = _read(q_ptr + h * D, edge, D, H * D)
-    q_t = _read(qt_ptr + h * D, edge, D, H * D)
-    g = _read(g_ptr + h * C, edge, C, H * C)
-    dq, dg = _zeros(q[0], D), _zeros(g[0], C)
-    d_bias, d_factor = _zeros(q[0], A), _zeros(q[0], A)
+    bias, factor = coefficients(a_ptr + h * A, A), coefficients(a_ptr + (H + h) * A, A)
+    bias_t, factor_t = coefficients(at_ptr + h * A, A), coefficients(at_ptr + (H + h) * A, A)
+    q = read(q_ptr + h * D, edge, D, H * D)
+    q_t = read(qt_ptr + h * D, edge, D, H * D)
+    g = read(g_ptr + h * C, edge, C, H * C)
+    dq, dg = zeros(q[0], D), zeros(g[0], C)
+    d_bias, d_factor = zeros(q[0], A), zeros(q[0], A)
     for other in range(L):
         c, c_t = tl.load(c_ptr + edge * L + other), tl.load(ct_ptr + edge * L + other)
         e, e_t = tl.load(e_ptr + first + other), tl.load(et_ptr + first + other)
-        k = _read(k_ptr + h * D, first + other, D, H * D)
-        k_t = _read(kt_ptr + h * D, first + other, D, H * D)
-        v = _read(v_ptr + h * C, first + other, C, H * C)
-        v_t = _read(vt_ptr + h * C, first + other, C, H * C)
-        b, b_c, b_cc = _series(c, bias, A)
-        f, f_c, f_cc = _series(c, factor, A)
-        b_t, b_tc, _ = _series(c, bias_t, A)
-        f_t, f_tc, _ = _series(c, factor_t, A)
-        s = _sigmoid(_dot(q, k, D) + b)
-        s_t = _dot(q_t, k, D) + _dot(q, k_t, D) + b_t + b_c * c_t
+        k = read(k_ptr + h * D, first + other, D, H * D)
+        k_t = read(kt_ptr + h * D, first + other, D, H * D)
+        v = read(v_ptr + h * C, first + other, C, H * C)
+        v_t = read(vt_ptr + h * C, first + other, C, H * C)
+        b, b_c, b_cc = series(c, bias, A)
+        f, f_c, f_cc = series(c, factor, A)
+        b_t, b_tc, _ = series(c, bias_t, A)
+        f_t, f_tc, _ = series(c, factor_t, A)
+        s = sigmoid(dot(q, k, D) + b)
+        s_t = dot(q_t, k, D) + dot(q, k_t, D) + b_t + b_c * c_t
         rest = 1.0 - s
-        x, y = _dot(g, v, C) * s, _dot(g, v_t, C) * s
+        x, y = dot(g, v, C) * s, dot(g, v_t, C) * s
         fe = f * e
         fe_t = (f_t + f_c * c_t) * e + f * e_t
         inner = x * s_t * rest + y
@@ -270,18 +167,18 @@ def _second_gradients_by_queries(
         by_factor = inner * e + x * e_t
         by_logit_t = x * fe * rest
         by_factor_t = x * e
-        dg = _add(_add(dg, s * (s_t * rest * fe + fe_t), v, C), s * fe, v_t, C)
-        dq = _add(_add(dq, by_logit, k, D), by_logit_t, k_t, D)
+        dg = add(add(dg, s * (s_t * rest * fe + fe_t), v, C), s * fe, v_t, C)
+        dq = add(add(dq, by_logit, k, D), by_logit_t, k_t, D)
         dc = by_logit * b_c + by_factor * f_c + by_logit_t * b_tc + by_factor_t * f_tc
         dc += (by_logit_t * b_cc + by_factor_t * f_cc) * c_t
         at = dc_ptr + (h.to(tl.int64) * L + other) * rows + edge
         tl.store(at, dc, mask=exists)
         counted = tl.where(exists, 1.0, 0.0)
-        d_bias = _add_both(d_bias, counted * by_logit, counted * by_logit_t * c_t, c, A)
-        d_factor = _add_both(d_factor, counted * by_factor, counted * by_factor_t * c_t, c, A)
-    _store(dg_ptr + h * C, dg, edge, exists, C, H * C)
-    _store(dq_ptr + h * D, dq, edge, exists, D, H * D)
-    _store_coefficients(da_ptr, d_bias, d_factor, H, A)
+        d_bias = add_both(d_bias, counted * by_logit, counted * by_logit_t * c_t, c, A)
+        d_factor = add_both(d_factor, counted * by_factor, counted * by_factor_t * c_t, c, A)
+    store(dg_ptr + h * C, dg, edge, exists, C, H * C)
+    store(dq_ptr + h * D, dq, edge, exists, D, H * D)
+    store_coefficients(da_ptr, d_bias, d_factor, H, A)
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -290,40 +187,40 @@ def _second_gradients_by_keys(
     dk_ptr, dv_ptr, de_ptr, rows, L,
     H: tl.constexpr, A: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
-    edge, exists, first = _own(rows, L)
+    edge, exists, first = own(rows, L)
     h = tl.program_id(1)
-    bias, factor = _coefficients(a_ptr + h * A, A), _coefficients(a_ptr + (H + h) * A, A)
-    bias_t, factor_t = _coefficients(at_ptr + h * A, A), _coefficients(at_ptr + (H + h) * A, A)
-    k = _read(k_ptr + h * D, edge, D, H * D)
-    k_t = _read(kt_ptr + h * D, edge, D, H * D)
-    v = _read(v_ptr + h * C, edge, C, H * C)
-    v_t = _read(vt_ptr + h * C, edge, C, H * C)
+    bias, factor = coefficients(a_ptr + h * A, A), coefficients(a_ptr + (H + h) * A, A)
+    bias_t, factor_t = coefficients(at_ptr + h * A, A), coefficients(at_ptr + (H + h) * A, A)
+    k = read(k_ptr + h * D, edge, D, H * D)
+    k_t = read(kt_ptr + h * D, edge, D, H * D)
+    v = read(v_ptr + h * C, edge, C, H * C)
+    v_t = read(vt_ptr + h * C, edge, C, H * C)
     e, e_t = tl.load(e_ptr + edge), tl.load(et_ptr + edge)
-    dk, dv, de = _zeros(e, D), _zeros(e, C), tl.zeros_like(e)
+    dk, dv, de = zeros(e, D), zeros(e, C), tl.zeros_like(e)
     for other in range(L):
         pair = (first + other) * L + edge - first
         c, c_t = tl.load(c_ptr + pair), tl.load(ct_ptr + pair)
-        q = _read(q_ptr + h * D, first + other, D, H * D)
-        q_t = _read(qt_ptr + h * D, first + other, D, H * D)
-        g = _read(g_ptr + h * C, first + other, C, H * C)
-        b, b_c, _ = _series(c, bias, A)
-        f, f_c, _ = _series(c, factor, A)
-        b_t, _, _ = _series(c, bias_t, A)
-        f_t, _, _ = _series(c, factor_t, A)
+        q = read(q_ptr + h * D, first + other, D, H * D)
+        q_t = read(qt_ptr + h * D, first + other, D, H * D)
+        g = read(g_ptr + h * C, first + other, C, H * C)
+        b, b_c, _ = series(c, bias, A)
+        f, f_c, _ = series(c, factor, A)
+        b_t, _, _ = series(c, bias_t, A)
+        f_t, _, _ = series(c, factor_t, A)
         f_t += f_c * c_t
-        s = _sigmoid(_dot(k, q, D) + b)
-        s_t = _dot(k, q_t, D) + _dot(k_t, q, D) + b_t + b_c * c_t
+        s = sigmoid(dot(k, q, D) + b)
+        s_t = dot(k, q_t, D) + dot(k_t, q, D) + b_t + b_c * c_t
         rest = 1.0 - s
-        x, y = _dot(v, g, C) * s, _dot(v_t, g, C) * s
+        x, y = dot(v, g, C) * s, dot(v_t, g, C) * s
         fe = f * e
         fe_t = f_t * e + f * e_t
         inner = x * s_t * rest + y
         by_logit = rest * (inner * fe + x * (fe_t - s_t * s * fe))
         de += inner * f + x * f_t
-        dk = _add(_add(dk, by_logit, q, D), x * fe * rest, q_t, D)
-        dv = _add(dv, s * (s_t * rest * fe + fe_t), g, C)
-    _store(dk_ptr + h * D, dk, edge, exists, D, H * D)
-    _store(dv_ptr + h * C, dv, edge, exists, C, H * C)
+        dk = add(add(dk, by_logit, q, D), x * fe * rest, q_t, D)
+        dv = add(dv, s * (s_t * rest * fe + fe_t), g, C)
+    store(dk_ptr + h * D, dk, edge, exists, D, H * D)
+    store(dv_ptr + h * C, dv, edge, exists, C, H * C)
     tl.store(de_ptr + h.to(tl.int64) * rows + edge, de, mask=exists)
 
 
