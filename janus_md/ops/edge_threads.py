@@ -28,7 +28,7 @@ def own(rows, L):
 
 @triton.jit
 def read(pointer, edge, width: tl.constexpr, stride: tl.constexpr):
-    """Channels of one edge for each thread: a tuple of numbers a thread."""
+    """A row of ``width`` numbers, those of one edge for each thread: a tuple."""
     at, found = pointer + edge * stride, ()
     for channel in tl.static_range(width):
         found = found + (tl.load(at + channel),)
@@ -68,53 +68,18 @@ def add(sums, weight, x, width: tl.constexpr):
 
 
 @triton.jit
-def coefficients(pointer, A: tl.constexpr):
-    """Of one head's series: a tuple of A numbers."""
-    found = ()
-    for degree in tl.static_range(A):
-        found = found + (tl.load(pointer + degree),)
-    return found
-
-
-@triton.jit
-def series(c, factors, A: tl.constexpr):
-    """Σ_l a_l·T_l(c) and its first and second derivative by c."""
-    value, first, second = tl.zeros_like(c), tl.zeros_like(c), tl.zeros_like(c)
+def polynomials(c, A: tl.constexpr):
+    """T_l(c) and their first and second derivatives by c: three tuples, of which what is not used is not computed."""
+    values, slopes, curves = (), (), ()
     t, t_before = tl.zeros_like(c) + 1.0, c
     slope, slope_before = tl.zeros_like(c), tl.zeros_like(c) + 1.0
     curve, curve_before = tl.zeros_like(c), tl.zeros_like(c)
-    for degree in tl.static_range(A):
-        value += factors[degree] * t
-        first += factors[degree] * slope
-        second += factors[degree] * curve
+    for _ in tl.static_range(A):
+        values, slopes, curves = values + (t,), slopes + (slope,), curves + (curve,)
         curve, curve_before = 4.0 * slope + 2.0 * c * curve - curve_before, curve
         slope, slope_before = 2.0 * (t + c * slope) - slope_before, slope
         t, t_before = 2.0 * c * t - t_before, t
-    return value, first, second
-
-
-@triton.jit
-def add_polynomials(sums, weight, c, A: tl.constexpr):
-    """sums_l + weight·T_l(c)"""
-    found = ()
-    t, t_before = tl.zeros_like(c) + 1.0, c
-    for degree in tl.static_range(A):
-        found = found + (sums[degree] + weight * t,)
-        t, t_before = 2.0 * c * t - t_before, t
-    return found
-
-
-@triton.jit
-def add_both(sums, weight, by_slope, c, A: tl.constexpr):
-    """sums_l + weight·T_l(c) + by_slope·T_l'(c)"""
-    found = ()
-    t, t_before = tl.zeros_like(c) + 1.0, c
-    slope, slope_before = tl.zeros_like(c), tl.zeros_like(c) + 1.0
-    for degree in tl.static_range(A):
-        found = found + (sums[degree] + weight * t + by_slope * slope,)
-        slope, slope_before = 2.0 * (t + c * slope) - slope_before, slope
-        t, t_before = 2.0 * c * t - t_before, t
-    return found
+    return values, slopes, curves
 
 
 @triton.jit

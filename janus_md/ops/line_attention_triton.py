@@ -1,7 +1,7 @@
 """Kernels of :mod:`janus_md.ops.line_attention` for GPUs, with its names.
 
 A thread owns one edge of one atom, for one head, and takes the edges of that atom in turn: all that a pair has are
-numbers in its registers, no thread waits for another, and nothing is padded but channels. Sums over the edges q that an
+numbers in its registers, no thread waits for another, and nothing is padded. Sums over the edges q that an
 edge p attends to are running sums then. Those over the edges p that attend to q ask for a pass in which threads own q,
 which computes a pair's numbers again; so derivatives are two kernels each.
 
@@ -29,13 +29,10 @@ from janus_md.ops.edge_threads import (
     EDGES,
     WARPS,
     add,
-    add_both,
-    add_polynomials,
-    coefficients,
     dot,
     own,
+    polynomials,
     read,
-    series,
     sigmoid,
     store,
     store_coefficients,
@@ -53,15 +50,15 @@ def _forward(
 ):  # fmt: skip
     edge, exists, first = own(rows, L)
     h = tl.program_id(1)
-    bias, factor = coefficients(a_ptr + h * A, A), coefficients(a_ptr + (H + h) * A, A)
+    bias, factor = read(a_ptr, h, A, A), read(a_ptr, H + h, A, A)
     q = read(q_ptr + h * D, edge, D, H * D)
     out = zeros(q[0], C)
     for other in range(L):
         c = tl.load(c_ptr + edge * L + other)
         k = read(k_ptr + h * D, first + other, D, H * D)
         v = read(v_ptr + h * C, first + other, C, H * C)
-        b, _, _ = series(c, bias, A)
-        f, _, _ = series(c, factor, A)
+        t, _, _ = polynomials(c, A)
+        b, f = dot(bias, t, A), dot(factor, t, A)
         weight = sigmoid(dot(q, k, D) + b) * f * tl.load(e_ptr + first + other)
         out = add(out, weight, v, C)
     store(out_ptr + h * C, out, edge, exists, C, H * C)
@@ -75,7 +72,7 @@ def _gradients_by_queries(
 ):  # fmt: skip
     edge, exists, first = own(rows, L)
     h = tl.program_id(1)
-    bias, factor = coefficients(a_ptr + h * A, A), coefficients(a_ptr + (H + h) * A, A)
+    bias, factor = read(a_ptr, h, A, A), read(a_ptr, H + h, A, A)
     q = read(q_ptr + h * D, edge, D, H * D)
     g = read(g_ptr + h * C, edge, C, H * C)
     dq = zeros(q[0], D)
@@ -84,8 +81,9 @@ def _gradients_by_queries(
         c = tl.load(c_ptr + edge * L + other)
         k = read(k_ptr + h * D, first + other, D, H * D)
         v = read(v_ptr + h * C, first + other, C, H * C)
-        b, b_c, _ = series(c, bias, A)
-        f, f_c, _ = series(c, factor, A)
+        t, slopes, _ = polynomials(c, A)
+        b, b_c = dot(bias, t, A), dot(bias, slopes, A)
+        f, f_c = dot(factor, t, A), dot(factor, slopes, A)
         s = sigmoid(dot(q, k, D) + b)
         by_factor = dot(g, v, C) * s * tl.load(e_ptr + first + other)
         by_logit = by_factor * f * (1.0 - s)
@@ -94,8 +92,8 @@ def _gradients_by_queries(
         tl.store(at, by_logit * b_c + by_factor * f_c, mask=exists)
         if BY_A:
             by_logit, by_factor = tl.where(exists, by_logit, 0.0), tl.where(exists, by_factor, 0.0)
-            d_bias = add_polynomials(d_bias, by_logit, c, A)
-            d_factor = add_polynomials(d_factor, by_factor, c, A)
+            d_bias = add(d_bias, by_logit, t, A)
+            d_factor = add(d_factor, by_factor, t, A)
     store(dq_ptr + h * D, dq, edge, exists, D, H * D)
     if BY_A:
         store_coefficients(da_ptr, d_bias, d_factor, H, A)
@@ -108,7 +106,7 @@ def _gradients_by_keys(
 ):  # fmt: skip
     edge, exists, first = own(rows, L)
     h = tl.program_id(1)
-    bias, factor = coefficients(a_ptr + h * A, A), coefficients(a_ptr + (H + h) * A, A)
+    bias, factor = read(a_ptr, h, A, A), read(a_ptr, H + h, A, A)
     k = read(k_ptr + h * D, edge, D, H * D)
     v = read(v_ptr + h * C, edge, C, H * C)
     e = tl.load(e_ptr + edge)
@@ -117,8 +115,8 @@ def _gradients_by_keys(
         c = tl.load(c_ptr + (first + other) * L + edge - first)
         q = read(q_ptr + h * D, first + other, D, H * D)
         g = read(g_ptr + h * C, first + other, C, H * C)
-        b, _, _ = series(c, bias, A)
-        f, _, _ = series(c, factor, A)
+        t, _, _ = polynomials(c, A)
+        b, f = dot(bias, t, A), dot(factor, t, A)
         s = sigmoid(dot(k, q, D) + b)
         x = dot(v, g, C) * s * f
         de += x
@@ -137,8 +135,8 @@ def _second_gradients_by_queries(
 ):  # fmt: skip
     edge, exists, first = own(rows, L)
     h = tl.program_id(1)
-    bias, factor = coefficients(a_ptr + h * A, A), coefficients(a_ptr + (H + h) * A, A)
-    bias_t, factor_t = coefficients(at_ptr + h * A, A), coefficients(at_ptr + (H + h) * A, A)
+    bias, factor = read(a_ptr, h, A, A), read(a_ptr, H + h, A, A)
+    bias_t, factor_t = read(at_ptr, h, A, A), read(at_ptr, H + h, A, A)
     q = read(q_ptr + h * D, edge, D, H * D)
     q_t = read(qt_ptr + h * D, edge, D, H * D)
     g = read(g_ptr + h * C, edge, C, H * C)
@@ -151,10 +149,11 @@ def _second_gradients_by_queries(
         k_t = read(kt_ptr + h * D, first + other, D, H * D)
         v = read(v_ptr + h * C, first + other, C, H * C)
         v_t = read(vt_ptr + h * C, first + other, C, H * C)
-        b, b_c, b_cc = series(c, bias, A)
-        f, f_c, f_cc = series(c, factor, A)
-        b_t, b_tc, _ = series(c, bias_t, A)
-        f_t, f_tc, _ = series(c, factor_t, A)
+        t, slopes, curves = polynomials(c, A)
+        b, b_c, b_cc = dot(bias, t, A), dot(bias, slopes, A), dot(bias, curves, A)
+        f, f_c, f_cc = dot(factor, t, A), dot(factor, slopes, A), dot(factor, curves, A)
+        b_t, b_tc = dot(bias_t, t, A), dot(bias_t, slopes, A)
+        f_t, f_tc = dot(factor_t, t, A), dot(factor_t, slopes, A)
         s = sigmoid(dot(q, k, D) + b)
         s_t = dot(q_t, k, D) + dot(q, k_t, D) + b_t + b_c * c_t
         rest = 1.0 - s
@@ -174,8 +173,10 @@ def _second_gradients_by_queries(
         at = dc_ptr + (h.to(tl.int64) * L + other) * rows + edge
         tl.store(at, dc, mask=exists)
         counted = tl.where(exists, 1.0, 0.0)
-        d_bias = add_both(d_bias, counted * by_logit, counted * by_logit_t * c_t, c, A)
-        d_factor = add_both(d_factor, counted * by_factor, counted * by_factor_t * c_t, c, A)
+        d_bias = add(d_bias, counted * by_logit, t, A)
+        d_bias = add(d_bias, counted * by_logit_t * c_t, slopes, A)
+        d_factor = add(d_factor, counted * by_factor, t, A)
+        d_factor = add(d_factor, counted * by_factor_t * c_t, slopes, A)
     store(dg_ptr + h * C, dg, edge, exists, C, H * C)
     store(dq_ptr + h * D, dq, edge, exists, D, H * D)
     store_coefficients(da_ptr, d_bias, d_factor, H, A)
@@ -189,8 +190,8 @@ def _second_gradients_by_keys(
 ):  # fmt: skip
     edge, exists, first = own(rows, L)
     h = tl.program_id(1)
-    bias, factor = coefficients(a_ptr + h * A, A), coefficients(a_ptr + (H + h) * A, A)
-    bias_t, factor_t = coefficients(at_ptr + h * A, A), coefficients(at_ptr + (H + h) * A, A)
+    bias, factor = read(a_ptr, h, A, A), read(a_ptr, H + h, A, A)
+    bias_t, factor_t = read(at_ptr, h, A, A), read(at_ptr, H + h, A, A)
     k = read(k_ptr + h * D, edge, D, H * D)
     k_t = read(kt_ptr + h * D, edge, D, H * D)
     v = read(v_ptr + h * C, edge, C, H * C)
@@ -203,13 +204,12 @@ def _second_gradients_by_keys(
         q = read(q_ptr + h * D, first + other, D, H * D)
         q_t = read(qt_ptr + h * D, first + other, D, H * D)
         g = read(g_ptr + h * C, first + other, C, H * C)
-        b, b_c, _ = series(c, bias, A)
-        f, f_c, _ = series(c, factor, A)
-        b_t, _, _ = series(c, bias_t, A)
-        f_t, _, _ = series(c, factor_t, A)
-        f_t += f_c * c_t
+        t, slopes, _ = polynomials(c, A)
+        b, f = dot(bias, t, A), dot(factor, t, A)
+        b_t = dot(bias_t, t, A) + dot(bias, slopes, A) * c_t
+        f_t = dot(factor_t, t, A) + dot(factor, slopes, A) * c_t
         s = sigmoid(dot(k, q, D) + b)
-        s_t = dot(k, q_t, D) + dot(k_t, q, D) + b_t + b_c * c_t
+        s_t = dot(k, q_t, D) + dot(k_t, q, D) + b_t
         rest = 1.0 - s
         x, y = dot(v, g, C) * s, dot(v_t, g, C) * s
         fe = f * e
