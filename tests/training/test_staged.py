@@ -157,6 +157,25 @@ def test_a_compiled_run_follows_the_plain_one(recipe: Path, tmp_path: Path):
     assert losses["true"] == pytest.approx(losses["false"], rel=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("typical", "layout"), [(TYPICAL, keep_together), (NARROW, NarrowRows(7))])
+def test_one_compilation_serves_batches_of_every_size(typical: Sizes, layout: Layout) -> None:
+    """Sums of more than 4,096 numbers, or all neighbours within the line cutoff, once had a program of their own."""
+    line_blocks = 0 if typical.width else 1
+    settings = SMALL | VARIANTS["moe"] | {"line_blocks": line_blocks}
+    model = MatRISMoE(preset("tiny", **settings)).double()
+    engine = StagedDerivatives(model, typical)
+    large = bulk("NaCl", "rocksalt", a=5.6, cubic=True).repeat(3)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for structures in ([large], crystals(), molecule(), lonely(), [large, *crystals()]):
+            batch = batch_of(model, structures, layout)
+            _, wanted = parameter_gradients(model, batch, None)
+            _, got = parameter_gradients(model, batch, engine)
+            for name, gradient in wanted.items():
+                size = 1e-10 * float(gradient.abs().max()) + 1e-13
+                torch.testing.assert_close(got[name], gradient, rtol=0, atol=size, msg=name)
+
+
 def test_no_compiler_is_one_sentence(monkeypatch: pytest.MonkeyPatch):
     def none_found() -> str:
         raise InvalidCxxCompiler

@@ -2,18 +2,19 @@
 
 AOTAutograd refuses to differentiate twice, so the first derivative is made part of the program: ``make_fx`` traces the
 model and its gradient with respect to the edge vectors into one graph of plain operators, which is then compiled with
-symbolic sizes. One compilation serves every batch (two where batches lie on both sides of a size at which the compiler
-changes its mind): sizes that are special to it (0 and 1, or two that happen to agree) are kept out of the traced
-example and padded away at run time.
+symbolic sizes. One compilation serves every batch: sizes that are special to the compiler (0 and 1, or two that happen
+to agree) are kept out of the traced example and padded away at run time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._inductor.compile_fx import compile_fx, compile_fx_inner
 from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 from torch.fx import GraphModule
@@ -26,7 +27,9 @@ from janus_md.model import MatRISMoE
 from janus_md.model.engine import Derivatives, Inputs, PlainDerivatives
 
 SMALLEST = 2
-"""Least number of atoms, graphs and slots a compiled step is given."""
+"""Least number of graphs and slots a compiled step is given."""
+FEWEST_ATOMS = 32
+"""Least number of atoms and rows: with fewer the compiler writes products of single columns in another way."""
 
 
 class Sizes(NamedTuple):
@@ -67,7 +70,9 @@ class StagedDerivatives:
                 "train.compile needs a C++ compiler and found none: install g++ or set train.compile=false"
             ) from None
         self._plain = PlainDerivatives(model)
-        self._compiled = torch.compile(trace(model, typical), dynamic=True, fullgraph=True)
+        self._compiled = torch.compile(
+            trace(model, typical), backend=_any_size, dynamic=True, fullgraph=True
+        )
         self._compiled(*_example(model, typical))
 
     def __call__(self, inputs: Inputs) -> Derivatives:
@@ -80,6 +85,19 @@ class StagedDerivatives:
         atoms, (rows, slots) = len(inputs.species), inputs.neighbours[0].shape
         energies, features, gradients = self._compiled(*_arguments(inputs))
         return Derivatives(energies[:atoms], features[:atoms], [gradients[:rows, :slots]])
+
+
+def _any_size(graph: GraphModule, example: Sequence[Any]) -> Any:
+    """Inductor, kept from choosing between code for the example's sizes and code for others.
+
+    Left alone it sums more than 4,096 numbers in another way than fewer, and compiles again on the other side.
+    """
+    return compile_fx(graph, example, inner_compile=_inner)
+
+
+def _inner(*arguments: Any, **settings: Any) -> Any:
+    with torch.fx.experimental._config.patch(backed_size_oblivious=True):
+        return compile_fx_inner(*arguments, **settings)
 
 
 def trace(model: MatRISMoE, typical: Sizes) -> GraphModule:
@@ -137,9 +155,9 @@ def _arguments(inputs: Inputs) -> tuple[Tensor, ...]:
     (neighbours,), (owners,), (vectors,) = inputs.neighbours, inputs.owners, inputs.vectors
     line = max(inputs.line_counts[0], SMALLEST)
     atoms, (rows, slots) = len(inputs.species), neighbours.shape
-    more_atoms = max(SMALLEST - atoms, 0)
-    more_rows = max(SMALLEST - rows, 0)
-    more_slots = 0 if len(owners) else max(line + 1 - slots, 0)
+    more_atoms = max(FEWEST_ATOMS - atoms, 0)
+    more_rows = max(FEWEST_ATOMS - rows, 0)
+    more_slots = 0 if len(owners) else max(line + SMALLEST - slots, 0)
     more_graphs = max(SMALLEST - len(inputs.task), 0)
     neighbours = F.pad(neighbours, (0, more_slots, 0, more_rows))
     vectors = F.pad(vectors.detach(), (0, 0, 0, more_slots, 0, more_rows), value=FAR_AWAY)
@@ -175,7 +193,7 @@ def _example(model: MatRISMoE, typical: Sizes) -> tuple[Any, ...]:
         return size
 
     graphs = fresh(typical.graphs + SMALLEST)
-    atoms = fresh(max(typical.atoms, SMALLEST + 1))
+    atoms = fresh(max(typical.atoms, FEWEST_ATOMS + 1))
     rows = fresh(max(typical.rows, atoms + 1)) if typical.width else atoms
     owners = torch.arange(rows).clamp(max=atoms - 1)
     random = torch.Generator().manual_seed(0)
