@@ -14,8 +14,11 @@ from janus_md.model import MatRISMoE, predict, preset
 
 ELEMENTS = ["O", "Na", "Si", "Cl"]
 DENSE = {"num_message_experts": 0, "num_feature_experts": 0}
+LEAN = {**DENSE, "line_blocks": 0}
+"""The parts of the preset ``lean``, with which the recipes train."""
 VARIANTS = {
     "dense": DENSE,
+    "lean": LEAN,
     "moe": {},
     "moe-no-angles": {"line_blocks": 0, "num_reduced": 0},
     "moe-dense-messages": {"num_message_experts": 0, "num_shared_experts": 0},
@@ -69,11 +72,12 @@ def train_briefly(model: MatRISMoE, steps: int = 60) -> MatRISMoE:
 def trained_models() -> dict[str, MatRISMoE]:
     return {
         "trained-dense": train_briefly(random_model(**DENSE)),
+        "trained-lean": train_briefly(random_model(**LEAN)),
         "trained-moe": train_briefly(random_model()),
     }
 
 
-@pytest.fixture(params=[*VARIANTS, "trained-dense", "trained-moe"])
+@pytest.fixture(params=[*VARIANTS, "trained-dense", "trained-lean", "trained-moe"])
 def model(request: pytest.FixtureRequest, trained_models: dict[str, MatRISMoE]) -> MatRISMoE:
     if request.param in trained_models:
         return trained_models[request.param]
