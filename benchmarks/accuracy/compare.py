@@ -56,7 +56,8 @@ class Plan:
     again: bool
 
     def folder(self, case: str, method: str) -> Path:
-        return self.output / case / method / f"{self.minutes:g}-minutes"
+        name = f"{self.minutes:g}-minutes-{self.threads}-threads-seed-{self.seed}"
+        return self.output / case / method / name
 
 
 def main() -> None:
@@ -111,7 +112,8 @@ def compare(plan: Plan) -> list[str]:
     for case in plan.cases:
         facts = write_case(case, plan.data, plan.output / "data" / case)
         for method in plan.methods:
-            if (case, method, plan.minutes) in results and not plan.again:
+            key = case, method, plan.minutes, plan.threads, plan.seed
+            if key in results and not plan.again:
                 continue
             print(f"{case}: {method}, {plan.minutes:g} minutes", file=sys.stderr, flush=True)
             try:
@@ -120,7 +122,7 @@ def compare(plan: Plan) -> list[str]:
                 failures.append(str(failure))
             _show(results, plan)
     _show(results, plan)
-    print(table(results, plan.minutes))
+    print(table(results, plan.minutes, plan.threads))
     return failures
 
 
@@ -166,8 +168,8 @@ def recipe_of(case: str) -> Path:
 
 
 def measure_pace(plan: Plan, case: str, method: str, content: dict[str, Any]) -> dict[str, float]:
-    """Seconds of set-up and of an epoch, measured once per case and method by a short training that is thrown away."""
-    folder = plan.output / case / method / "pace"
+    """Seconds of set-up and of an epoch, measured once per case, method and threads by a training thrown away."""
+    folder = plan.output / case / method / f"pace-{plan.threads}-threads"
     if plan.again:
         shutil.rmtree(folder, ignore_errors=True)
     if not (folder / "pace.json").is_file():
@@ -238,12 +240,13 @@ def cpu_model() -> str:
 
 def _show(results: Results, plan: Plan) -> None:
     """Table and picture of what there is."""
-    if not any(results.of(case, plan.minutes) for case in CASES):
+    if not any(results.of(case, plan.minutes, plan.threads) for case in CASES):
         return
     from picture import draw
 
-    (plan.output / "accuracy.md").write_text(table(results, plan.minutes), encoding="utf-8")
-    draw(results, plan.minutes, plan.output / "accuracy.png")
+    text = table(results, plan.minutes, plan.threads)
+    (plan.output / "accuracy.md").write_text(text, encoding="utf-8")
+    draw(results, plan.minutes, plan.output / "accuracy.png", plan.threads)
 
 
 def _interpreter(text: str) -> tuple[str, str]:

@@ -1,11 +1,11 @@
-"""Models side by side, dense and with routed experts: equal active parameters, equal wall time, several seeds.
+"""Models and ways of training them side by side: dense and with routed experts, equal wall time, several seeds.
 
     python benchmarks/accuracy/experts.py --minutes 6 --seeds 0 1 2 --data ../shared/data -o RUNS
 
 Trains every model of ``experts.yaml``, or of another file beside it (``--models parts``), on the frames of
 ``hot-crystals`` and ``mptrj`` together, each a task, seed by seed and model by model, so that a change of the machine's
-pace meets all of them; prints validation errors, means and ranges over seeds. RUNS/experts.json holds what is done,
-which is not done again. See README.md beside this file.
+pace meets all of them. A model is what it has in place of the recipe that all share. Prints validation errors, means
+and ranges over seeds. RUNS/experts.json holds what is done, which is not done again. See README.md beside this file.
 """
 
 from __future__ import annotations
@@ -93,15 +93,13 @@ def check(options: argparse.Namespace) -> None:
 
 
 def recipe(plan: dict[str, Any], model: dict[str, Any], data: Path, output: Path) -> dict[str, Any]:
-    """What all models share, and one model, on frames that are split once."""
+    """What all models share with what one of them has in its place, on frames that are split once."""
     sets = []
     for task in TASKS:
         write_case(task, data, output / "data" / task)
         sets.append({"path": f"{task}/train.extxyz", "valid": f"{task}/valid.extxyz", "task": task})
-    return plan | {
-        "model": plan["model"] | model,
-        "data": {"root": str(output / "data"), "sets": sets},
-    }
+    sections = {name: plan[name] | model.get(name, {}) for name in plan}
+    return sections | {"data": {"root": str(output / "data"), "sets": sets}}
 
 
 def train(content: dict[str, Any], seed: int, minutes: float, folder: Path) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import matplotlib
@@ -19,14 +20,14 @@ COLOURS = {
 PANELS = {"force_mae": "forces, meV/Å", "energy_mae": "energy, meV/atom"}
 
 
-def draw(results: Results, minutes: float, path: Path) -> None:
+def draw(results: Results, minutes: float, path: Path, threads: int = 1) -> None:
     """Columns are cases, rows forces and energies; both axes logarithmic. Dashed: the other settings of a package."""
-    cases = {name: found for name in CASES if (found := results.of(name, minutes))}
+    cases = {name: found for name in CASES if (found := results.of(name, minutes, threads))}
     size = (3.2 * len(cases) + 1.6, 6.0)
     figure, axes = plt.subplots(2, len(cases), figsize=size, squeeze=False, layout="constrained")
     for column, (name, entries) in enumerate(cases.items()):
         for axis, (key, label) in zip(axes[:, column], PANELS.items(), strict=True):
-            for entry in entries.values():
+            for entry in chain.from_iterable(entries.values()):
                 _line(axis, entry, key)
             axis.set(xscale="log", yscale="log", ylabel=label if column == 0 else "")
             axis.grid(alpha=0.3, which="both")

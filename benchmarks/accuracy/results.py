@@ -1,8 +1,9 @@
-"""The file of results: one entry per case, method and wall time; and the table made of it."""
+"""The file of results: one entry per case, method, wall time, threads and seed; and the table made of it."""
 
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from cases import CASES
 from janus_md.errors import UserError
 
 FILE = "accuracy.json"
+Key = tuple[str, str, float, int, int]
+"""Case, method, minutes, threads, seed."""
 PEERS = {
     "mace": "mace", "sevennet": "sevenn", "nequip": "nequip", "chgnet": "chgnet", "deepmd": "deepmd",
 }  # fmt: skip
@@ -49,8 +52,8 @@ class Entry:
     points: list[dict[str, float]] = field(default_factory=list)
 
     @property
-    def key(self) -> tuple[str, str, float]:
-        return self.case, self.method, self.minutes
+    def key(self) -> Key:
+        return self.case, self.method, self.minutes, self.threads, self.seed
 
 
 class Results:
@@ -64,17 +67,24 @@ class Results:
             raise _unreadable(self._file) from None
         self._entries = {entry.key: entry for entry in entries}
 
-    def __contains__(self, key: tuple[str, str, float]) -> bool:
+    def __contains__(self, key: Key) -> bool:
         return key in self._entries
 
     def add(self, entry: Entry) -> None:
         self._entries[entry.key] = entry
         store(self._file, [asdict(one) for one in self._entries.values()])
 
-    def of(self, case: str, minutes: float) -> dict[str, Entry]:
-        """Entries of a case by method, in the order of ``METHODS``."""
-        keys = [(case, method, minutes) for method in METHODS]
-        return {key[1]: self._entries[key] for key in keys if key in self._entries}
+    def of(self, case: str, minutes: float, threads: int) -> dict[str, list[Entry]]:
+        """Entries of a case, one for each seed, by method in the order of ``METHODS``."""
+        found = {
+            method: [
+                self._entries[key]
+                for key in sorted(self._entries)
+                if key[:-1] == (case, method, minutes, threads)
+            ]
+            for method in METHODS
+        }
+        return {method: entries for method, entries in found.items() if entries}
 
 
 def stored(file: Path) -> list[dict[str, Any]]:
@@ -97,9 +107,9 @@ def _unreadable(file: Path) -> UserError:
     return UserError(f"{file} is damaged or of another version; move it away")
 
 
-def table(results: Results, minutes: float) -> str:
-    """Markdown: errors at the end of the time, cases in rows, methods in columns."""
-    by_case = {name: results.of(name, minutes) for name in CASES}
+def table(results: Results, minutes: float, threads: int = 1) -> str:
+    """Markdown: errors at the end of the time, cases in rows, methods in columns; of several seeds mean and range."""
+    by_case = {name: results.of(name, minutes, threads) for name in CASES}
     by_case = {name: entries for name, entries in by_case.items() if entries}
     methods = [m for m in METHODS if any(m in entries for entries in by_case.values())]
     lines = [row(["case", *methods]), row(["---"] * (1 + len(methods)))]
@@ -109,11 +119,16 @@ def table(results: Results, minutes: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(entry: Entry) -> str:
-    if not entry.points:
+def _cell(seeds: list[Entry]) -> str:
+    if not all(entry.points for entry in seeds):
         return "no step in time"
-    last = entry.points[-1]
-    return f"{_digits(last['energy_mae'])} / {_digits(last['force_mae'])}"
+    last = [entry.points[-1] for entry in seeds]
+    return " / ".join(_mean([point[key] for point in last]) for key in ("energy_mae", "force_mae"))
+
+
+def _mean(errors: list[float]) -> str:
+    spread = f" ({_digits(min(errors))} to {_digits(max(errors))})" if len(errors) > 1 else ""
+    return _digits(statistics.fmean(errors)) + spread
 
 
 def _digits(error: float) -> str:

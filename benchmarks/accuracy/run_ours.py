@@ -18,6 +18,7 @@ from janus_md.calculators.source import open_source
 from janus_md.io import read_frames
 from janus_training.batches import GraphStore
 from janus_training.evaluate import predict_frames
+from janus_training.metrics import read_metrics
 
 KEPT = ("model.safetensors", "model.json")
 
@@ -54,6 +55,8 @@ def train(job: Job) -> dict[str, Any]:
     if running.wait():
         raise SystemExit("janus-md train failed")
     _keep(job, folder / "run" / "checkpoints" / "last", seen)
+    steps = [row["step"] for row in read_metrics(folder / "run") if row["kind"] == "train"]
+    job.write("end.json", {"steps": steps[-1]})
     return {part: value for part, value in chosen.items() if part != "data"}
 
 

@@ -148,9 +148,22 @@ def test_results_are_merged_and_tabled(script, tmp_path: Path) -> None:
     results.Results(tmp_path).add(results.Entry("si", "mace", points=worse, **common))
     results.Results(tmp_path).add(results.Entry("si", "ours", points=points, **common))
     found = results.Results(tmp_path)
-    assert ("si", "mace", 1.0) in found and ("si", "mace", 2.0) not in found
-    assert list(found.of("si", 1.0)) == ["ours", "mace"]
+    assert ("si", "mace", 1.0, 1, 0) in found and ("si", "mace", 2.0, 1, 0) not in found
+    assert list(found.of("si", 1.0, 1)) == ["ours", "mace"] and not found.of("si", 1.0, 2)
     assert "12.3 / 67.9 | 8.40 / 1,230" in results.table(found, 1.0)
+
+
+def test_seeds_and_threads_are_results_of_their_own(script, tmp_path: Path) -> None:
+    """Another seed was once taken for what was there already and not run."""
+    results = script("results")
+    for seed, threads, error in ((0, 1, 10.0), (1, 1, 14.0), (0, 2, 7.0)):
+        points = [{"minutes": 1.0, "energy_mae": error, "force_mae": 10 * error}]
+        results.Results(tmp_path).add(
+            results.Entry("si", "ours", 1.0, threads, seed, "c", 1.0, {}, {}, points=points)
+        )
+    found = results.Results(tmp_path)
+    assert "| 12.0 (10.0 to 14.0) / 120 (100 to 140) |" in results.table(found, 1.0)
+    assert "| 7.00 / 70.0 |" in results.table(found, 1.0, threads=2)
 
 
 @pytest.mark.parametrize("minutes", [10.0, 30.0])

@@ -23,7 +23,9 @@ def test_models_that_are_compared_have_as_many_active_parameters(file: str, alik
     plan = yaml.safe_load((SCRIPTS / file).read_text())
     found: dict[int, set[int]] = {}
     for own in plan["models"].values():
-        config = resolve_model({**plan["model"], **own, "elements": ["H", "O", "Si"]}, [], [])
+        config = resolve_model(
+            {**plan["model"], **own.get("model", {}), "elements": ["H", "O", "Si"]}, [], []
+        )
         counts = found.setdefault(getattr(config, alike), set())
         counts.add(active_parameters(MatRISMoE(config)))
     assert len(found) == 2 and all(len(counts) == 1 for counts in found.values())
