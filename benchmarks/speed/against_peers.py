@@ -14,12 +14,13 @@ depends on where there is one element. What FILE holds is not measured again wit
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from figures import TITLES, Figures, Row, table
+from figures import TITLES, Figures, Row, tables
 from measure import attempted
 from structures import MATERIALS, SIZES
 
@@ -72,8 +73,7 @@ def main() -> None:
         for system in plan.systems:
             for method in plan.methods:
                 measure(plan, figures, method, system)
-        for work in TITLES:
-            print(f"\n{table(figures, work)}")
+        print(f"\n{tables(figures)}", end="")
     except UserError as error:
         raise SystemExit(str(error)) from None
 
@@ -118,8 +118,9 @@ def _describe(plan: Plan, figures: Figures, method: str, attempt: Attempt) -> No
     if method in MATCHED and MATCHED[method] not in figures.methods:
         _describe(plan, figures, MATCHED[method], attempt)
     python, script = _interpreter(plan, method)
+    name = f"dense-{figures.methods[MATCHED[method]]['active']}" if method in MATCHED else method
     lines, reason = attempt(
-        python, HERE / script, 1, _model(figures, method), "salt-64", "count", 1, 1, 0, plan.memory_gb
+        python, HERE / script, 1, name, "salt-64", "count", 1, 1, 0, plan.memory_gb
     )  # fmt: skip
     if reason:
         raise UserError(f"{script} cannot build {method} with {python}: {reason}")
@@ -136,10 +137,8 @@ def _interpreter(plan: Plan, method: str) -> tuple[str, str]:
 
 
 def _model(figures: Figures, method: str) -> str:
-    """The name by which a script knows a method."""
-    if method in MATCHED:
-        return f"dense-{figures.methods[MATCHED[method]]['active']}"
-    return method
+    """How a script is told of a method; the search for a matched one would count as memory of its model."""
+    return json.dumps(figures.methods[method]["settings"]) if method in MATCHED else method
 
 
 def _hopeless(figures: Figures, common: Row, work: str) -> str:

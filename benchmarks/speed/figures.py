@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from structures import NAMES, SIZES
+
 Row = dict[str, Any]
 TITLES = {"evaluate": "Energy and forces", "train": "Training step"}
 
@@ -43,20 +45,28 @@ class Figures:
             self._path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def table(figures: Figures, work: str) -> str:
-    """Markdown: methods down, systems across; processor seconds and MB above the imports, or why there are none."""
-    rows = [row for row in figures.rows if row["work"] == work]
-    systems = list(dict.fromkeys(row["system"] for row in rows))
-    systems.sort(key=lambda name: (name.split("-")[0], int(name.split("-")[1])))
+def tables(figures: Figures) -> str:
+    """Markdown, one for each work and size."""
+    found = [table(figures, work, size) for work in TITLES for size in SIZES]
+    return "\n".join(text for text in found if text)
+
+
+def table(figures: Figures, work: str, size: int) -> str:
+    """Methods down, materials across; processor seconds and MB above the imports, or why there are none."""
+    held = {row["system"] for row in figures.rows if row["work"] == work}
+    systems = {f"{name}-{size}": title for name, title in NAMES.items() if f"{name}-{size}" in held}
+    if not systems:
+        return ""
+    title = f"{TITLES[work]}, {size:,} atoms: s / MB"
     lines = [
-        f"| {TITLES[work]}: s / MB | active parameters | {' | '.join(systems)} |",
+        f"| {title} | active parameters | {' | '.join(systems.values())} |",
         "| --- " * (len(systems) + 2) + "|",
     ]
     for method, facts in figures.methods.items():
         cells = [_cell(figures.find(method, system, work)) for system in systems]
         if any(cells):
             lines.append(f"| `{method}` | {facts['active']:,} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def _key(row: Row) -> tuple[str, str, str]:

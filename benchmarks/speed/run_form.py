@@ -25,6 +25,7 @@ from janus_md.graph.batch import keep_together, suited_to
 from janus_md.model import MatRISMoE, predict, preset
 from janus_md.model.engine import Engine
 from janus_md.model.recompute import RecomputingDerivatives
+from janus_training.freed_memory import keep_freed_memory
 from janus_training.planner.measure import finish
 from janus_training.staged import Sizes, StagedDerivatives
 
@@ -45,6 +46,8 @@ def naive(model: MatRISMoE, structures: list, training: bool, _: str) -> Callabl
 
 
 def ours(model: MatRISMoE, structures: list, training: bool, form: str) -> Callable[[], float]:
+    if training:
+        keep_freed_memory()  # as ``janus-md train`` does
     config = model.config
     graphs = [build_graph(atoms, config.cutoff, config.line_cutoff) for atoms in structures]
     device = device_of(model)

@@ -1,11 +1,12 @@
 """Ours, float32, not compiled.
 
 METHOD is a preset; or ``dense-N``, a dense model with N active parameters; or ``shallow-R-N``, one of one block with a
-cutoff of R Å.
+cutoff of R Å; or settings as JSON.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import ase
@@ -16,9 +17,12 @@ from torch import Tensor
 from janus_md.export import merge_experts
 from janus_md.graph import GraphBatch, batch_graphs, build_graph
 from janus_md.model import MatRISMoE, ModelConfig, predict, preset
+from janus_md.model.presets import configure
 
 
 def config(method: str, elements: list[str]) -> ModelConfig:
+    if method.startswith("{"):
+        return configure(**json.loads(method), elements=elements)
     if method.startswith("dense-"):
         return matched_config(int(method.removeprefix("dense-")), elements)
     if method.startswith("shallow-"):

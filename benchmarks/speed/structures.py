@@ -65,6 +65,9 @@ MATERIALS: dict[str, Callable[[], ase.Atoms]] = {
 }
 """Name → its cell."""
 
+NAMES = {"salt": "rock salt", "silicon": "silicon", "olivine": "LiFePO₄", "water": "water"}
+"""Name → what it is called in tables."""
+
 SYSTEMS: dict[str, Callable[[], ase.Atoms]] = {
     f"{material}-{size}": partial(structure, material, size)
     for material in MATERIALS

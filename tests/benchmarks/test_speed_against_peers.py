@@ -1,5 +1,6 @@
 """The comparison of speeds: structures, matched widths, merging of results, the table, what the user gets wrong."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from janus_md.model import preset
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks" / "speed"
 FACTS = {"active": 112000, "settings": {}, "versions": {}}
+SETTINGS = {"blocks": 2, "width": 16}
 
 
 @pytest.mark.parametrize("material", ["salt", "silicon", "olivine", "water"])
@@ -65,9 +67,22 @@ def test_rows_are_merged_and_tabled(script, tmp_path: Path) -> None:
     found = module.Figures(path)
     assert len(found.rows) == 2
     assert found.find("small", "salt-64", "evaluate")["cpu_s"] == 0.1234
-    lines = module.table(found, "evaluate").splitlines()
-    assert lines[0].endswith("active parameters | salt-64 | salt-216 |")
-    assert lines[2] == "| `small` | 112,000 | 0.123 / 97 | > 120 s |"
+    found.add(row("small", 64, "train", cpu_s=1.0, above_imports_mb=2))
+    few, many, training = module.tables(found).split("\n\n")
+    assert few.endswith("| `small` | 112,000 | 0.123 / 97 |")
+    assert many.startswith(
+        "| Energy and forces, 216 atoms: s / MB | active parameters | rock salt |"
+    )
+    assert many.endswith("| `small` | 112,000 | > 120 s |")
+    assert training.startswith("| Training step, 64 atoms")
+
+
+def test_the_published_tables_are_those_of_the_results(script) -> None:
+    module = script("figures")
+    readme = (SCRIPTS.parent / "README.md").read_text(encoding="utf-8")
+    file = SCRIPTS.parent / "results" / "speed_peers.json"
+    for text in module.tables(module.Figures(file)).split("\n\n"):
+        assert text.strip() in readme
 
 
 def measured(script, replies: list, sizes=(64,), method: str = "mace-64x0e") -> tuple:
@@ -105,10 +120,15 @@ def test_what_is_beyond_a_limit_is_recorded_and_not_tried_larger(script) -> None
 
 
 def test_a_matched_model_is_made_from_its_peers_count(script) -> None:
-    replies = [([FACTS], ""), ([FACTS | {"active": 111900}], ""), ([], "broken")]
+    replies = [
+        ([FACTS], ""),
+        ([FACTS | {"active": 111900, "settings": SETTINGS}], ""),
+        ([], "broken"),
+    ]
     figures, calls = measured(script, replies, method="matched-mace-64x0e")
     assert calls[0][:2] == ("run_mace.py", "mace-64x0e")
-    assert calls[-1][:2] == ("run_janus.py", "dense-112000")
+    assert ("run_janus.py", "dense-112000", "salt-64", "count") in calls
+    assert json.loads(calls[-1][1]) == SETTINGS
     failed = [one["failed"] for one in figures.rows]
     assert failed == ["failed: broken", "not tried: evaluate failed: broken"]
 
