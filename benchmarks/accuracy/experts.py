@@ -98,8 +98,8 @@ def recipe(plan: dict[str, Any], model: dict[str, Any], data: Path, output: Path
     for task in TASKS:
         write_case(task, data, output / "data" / task)
         sets.append({"path": f"{task}/train.extxyz", "valid": f"{task}/valid.extxyz", "task": task})
-    sections = {name: plan[name] | model.get(name, {}) for name in plan}
-    return sections | {"data": {"root": str(output / "data"), "sets": sets}}
+    own = {name: plan.get(name, {}) | changed for name, changed in model.items()}
+    return plan | own | {"data": {"root": str(output / "data"), "sets": sets}}
 
 
 def train(content: dict[str, Any], seed: int, minutes: float, folder: Path) -> Run:

@@ -56,6 +56,17 @@ def test_models_are_trained_once_and_tabled(
     assert capsys.readouterr().out.endswith(shown[shown.index("| model |") :])
 
 
+def test_a_model_changes_what_it_names_of_the_recipe(script, tmp_path: Path) -> None:
+    """Sections that the others do not have among them: a mistake in one must not be passed over."""
+    for name in ("hot-crystals-1k", "mptrj-1k"):
+        write_frames(tmp_path / f"{name}.extxyz", metals(30))
+    plan = {"model": {"preset": "lean"}, "batch": {"structures": 8, "edges": 9}}
+    own = {"batch": {"structures": 4}, "ema": {"decay": 0.0}}
+    found = script("experts").recipe(plan, own, tmp_path, tmp_path / "runs")
+    assert found["model"] == {"preset": "lean"}
+    assert found["batch"] == {"structures": 4, "edges": 9} and found["ema"] == {"decay": 0.0}
+
+
 def test_errors_of_both_sets_are_over_all_their_frames(script, tmp_path: Path) -> None:
     write_frames(tmp_path / "hot-crystals" / "valid.extxyz", metals(3))
     write_frames(tmp_path / "mptrj" / "valid.extxyz", metals(5, seed=1))
