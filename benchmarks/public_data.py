@@ -15,6 +15,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def main() -> None:
         sys.exit(f"public_data.py: {error}")
 
 
+@cache  # two files are made of one
 def download(repository: str, path: str) -> bytes:
     url = f"https://raw.githubusercontent.com/{repository}/{COMMITS[repository]}/{path}"
     try:
@@ -97,16 +99,15 @@ def _labelled(entry: dict[str, Any]) -> Frame:
     return Frame(atoms, energy=labels["energy"], forces=np.array(labels["forces"]))
 
 
-def xyz(repository: str, path: str, chosen: slice = slice(None), kept: bool = True) -> Make:
-    """Those of a file's frames that are ``chosen``, or all others where these are not ``kept``."""
+def xyz(repository: str, path: str, chosen: Callable[[int], bool] = lambda place: True) -> Make:
+    """Those of a file's frames whose place in it is ``chosen``."""
 
     def make(read: Read) -> list[Frame]:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "frames.extxyz"
             file.write_bytes(read(repository, path))
             frames = read_frames(file)
-        places = range(len(frames))[chosen]
-        return [_bare(frame) for i, frame in enumerate(frames) if (i in places) == kept]
+        return [_bare(frame) for place, frame in enumerate(frames) if chosen(place)]
 
     return make
 
@@ -119,18 +120,17 @@ def _bare(frame: Frame) -> Frame:
     return frame
 
 
-FIFTH = slice(4, None, 5)
 FILES = {
     **{
         f"mlearn/{element}-{part[:5]}": mlearn(element, part)
         for element in ("Si", "Li", "Mo")
         for part in ("training", "test")
     },
-    "molecules/3bpa-train": xyz(BOTNET, "dataset_3BPA/train_300K.xyz", FIFTH, kept=False),
-    "molecules/3bpa-test": xyz(BOTNET, "dataset_3BPA/train_300K.xyz", FIFTH),
+    "molecules/3bpa-train": xyz(BOTNET, "dataset_3BPA/train_300K.xyz", lambda i: i % 5 != 4),
+    "molecules/3bpa-test": xyz(BOTNET, "dataset_3BPA/train_300K.xyz", lambda i: i % 5 == 4),
     "molecules/3bpa-isolated-atoms": xyz(BOTNET, "dataset_3BPA/iso_atoms.xyz"),
-    "molecules/ethanol-train": xyz(BOTNET, "dataset_ethanol/train.xyz", slice(500)),
-    "molecules/ethanol-test": xyz(BOTNET, "dataset_ethanol/test_MD.xyz", slice(None, None, 4)),
+    "molecules/ethanol-train": xyz(BOTNET, "dataset_ethanol/train.xyz", lambda i: i < 500),
+    "molecules/ethanol-test": xyz(BOTNET, "dataset_ethanol/test_MD.xyz", lambda i: i % 4 == 0),
     "molecules/ethanol-isolated-atoms": xyz(BOTNET, "dataset_ethanol/isolated_atoms.xyz"),
     "hot-crystals-1k": xyz(MATTERSIM, "data/benchmarks/mpf-TP.xyz"),
     "mptrj-1k": xyz(MATTERSIM, "data/benchmarks/mptrj-random-1k.xyz"),

@@ -76,15 +76,11 @@ class Results:
 
     def of(self, case: str, minutes: float, threads: int) -> dict[str, list[Entry]]:
         """Entries of a case, one for each seed, by method in the order of ``METHODS``."""
-        found = {
-            method: [
-                self._entries[key]
-                for key in sorted(self._entries)
-                if key[:-1] == (case, method, minutes, threads)
-            ]
-            for method in METHODS
-        }
-        return {method: entries for method, entries in found.items() if entries}
+        wanted = case, minutes, threads
+        mine = [e for e in self._entries.values() if (e.case, e.minutes, e.threads) == wanted]
+        mine.sort(key=lambda entry: entry.seed)
+        found = {method: [e for e in mine if e.method == method] for method in METHODS}
+        return {method: seeds for method, seeds in found.items() if seeds}
 
 
 def stored(file: Path) -> list[dict[str, Any]]:
