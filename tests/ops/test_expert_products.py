@@ -1,4 +1,9 @@
-"""The expert products are each other's derivatives, to second order, eagerly and traced."""
+"""The expert products are each other's derivatives, to second order, eagerly and traced, in both of their forms."""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -6,21 +11,37 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from janus_md.ops import expert_contract, expert_expand, expert_outer, expert_products
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+OPERATORS = "expand", "contract", "outer"
 NUM_EXPERTS = 4
+
+
+needs_triton = pytest.mark.skipif(
+    not expert_products.HAS_TRITON,
+    reason="the kernels are written in Triton, which is not installed",
+)
+
+
+@pytest.fixture(params=["products", pytest.param("kernels", marks=needs_triton)])
+def form(request, monkeypatch):
+    """A product of PyTorch for each expert, or the kernels, on a GPU or by Triton's interpreter."""
+    taken = request.param == "kernels"
+    monkeypatch.setattr(expert_products, "in_one_launch", lambda *_: taken)
+    return request.param
 
 
 @pytest.fixture
 def experts():
     """Two experts a row; expert 3 has none."""
-    return torch.tensor([[0, 2], [2, 1], [1, 0], [0, 2], [2, 0]])
+    return torch.tensor([[0, 2], [2, 1], [1, 0], [0, 2], [2, 0]], device=DEVICE)
 
 
 def loads(experts, number=NUM_EXPERTS):
-    return torch.bincount(experts.flatten(), minlength=number)
+    return torch.bincount(experts.flatten().cpu(), minlength=number)
 
 
 def leaf(*shape):
-    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+    return torch.randn(*shape, dtype=torch.float64, device=DEVICE, requires_grad=True)
 
 
 def cases(experts):
@@ -34,30 +55,36 @@ def cases(experts):
     }
 
 
-@pytest.mark.parametrize("name", ["expand", "contract", "outer"])
-def test_first_and_second_derivatives(name, experts):
+@pytest.mark.parametrize("name", OPERATORS)
+def test_first_and_second_derivatives(name, experts, form):
     torch.manual_seed(0)
     function, inputs = cases(experts)[name]
-    assert gradcheck(function, inputs)
-    assert gradgradcheck(function, inputs)
+    fast = form == "kernels"  # along random directions: Triton's interpreter takes its time
+    assert gradcheck(function, inputs, fast_mode=fast)
+    assert gradgradcheck(function, inputs, fast_mode=fast)
 
 
-@pytest.mark.parametrize("name", ["expand", "contract", "outer"])
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.usefixtures("form")
 def test_agrees_with_weights_gathered_per_row(name, experts):
     torch.manual_seed(1)
     function, inputs = cases(experts)[name]
-    first, second = inputs
-    expected = {
+    torch.testing.assert_close(function(*inputs), gathered(name, experts, *inputs))
+
+
+def gathered(name, experts, first, second, number=NUM_EXPERTS):
+    """The products written with a copy of the weights for each row."""
+    return {
         "expand": lambda: torch.einsum("nki,njio->njko", first, second[experts]),
         "contract": lambda: torch.einsum("njkh,njho->nko", first, second[experts]),
-        "outer": lambda: torch.zeros(NUM_EXPERTS, 4, 5, dtype=torch.float64).index_add(
+        "outer": lambda: first.new_zeros(number, first.shape[-1], second.shape[-1]).index_add(
             0, experts.flatten(), torch.einsum("nki,njko->njio", first, second).flatten(0, 1)
         ),
     }[name]()
-    torch.testing.assert_close(function(*inputs), expected)
 
 
-@pytest.mark.parametrize("name", ["expand", "contract", "outer"])
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.usefixtures("form")
 def test_registration(name, experts):
     """Schema, fake shapes and dispatch, as torch.library itself checks them."""
     operator = {"expand": expert_expand, "contract": expert_contract, "outer": expert_outer}[name]
@@ -82,3 +109,119 @@ def test_forces_ask_for_no_gradient_by_weights(monkeypatch: pytest.MonkeyPatch) 
     again = expert_products.expert_expand(x, weights, *table)
     (by_leaf,) = torch.autograd.grad(again.sum(), weights)
     assert by_leaf.abs().sum() > 0
+
+
+SHAPES = {
+    "no rows": (0, 3, 3, 2, 4, 5),
+    "one of each": (1, 1, 1, 1, 1, 1),
+    "full tiles": (64, 2, 4, 2, 64, 64),
+    "odd widths, several tiles": (70, 3, 5, 2, 70, 130),
+    "rows summed in parts": (600, 1, 2, 1, 8, 8),
+    "one expert has all": (40, 2, 3, 3, 5, 6),
+}
+"""Rows, slots, experts, active ones, widths."""
+
+
+@needs_triton
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kernels_at_all_sizes(shape, dtype, monkeypatch):
+    """The last expert has no rows unless all are active; weights of gradients lie transposed."""
+    monkeypatch.setattr(expert_products, "in_one_launch", lambda *_: True)
+    rows, slots, number, active, inputs, outputs = shape
+    torch.manual_seed(0)
+    choices = max(number - 1, active)
+    experts = torch.stack([torch.randperm(choices)[:active] for _ in range(max(rows, 1))])[:rows]
+
+    def drawn(*size):
+        return torch.randn(*size).to(DEVICE, dtype)
+
+    x, h = drawn(rows, slots, inputs), drawn(rows, active, slots, outputs)
+    weights = drawn(number, outputs, inputs).transpose(1, 2)
+    table = experts.to(DEVICE), loads(experts, number)
+    given = {"expand": (x, weights), "contract": (h, weights.transpose(1, 2)), "outer": (x, h)}
+    for name, function in zip(
+        OPERATORS, (expert_expand, expert_contract, expert_outer), strict=True
+    ):
+        exact = gathered(name, table[0], *(v.double() for v in given[name]), number)
+        digits = 1e-5 if dtype is torch.float32 else 1e-13
+        size = float(exact.abs().max()) if exact.numel() else 0.0
+        torch.testing.assert_close(
+            function(*given[name], *table).double(), exact, rtol=0.0, atol=digits * (size + 1.0)
+        )
+
+
+@needs_triton
+def test_long_sums_are_shared_among_programs():
+    from janus_md.ops import expert_products_triton as kernels
+
+    assert kernels.parts(600, 2, 1, kernels.OUTER) > 1
+    assert kernels.parts(600, 200, 4, kernels.OUTER) == 1
+
+
+@needs_triton
+def test_kernels_run_on_the_gpu_of_their_tensors(experts, monkeypatch):
+    """Which need not be the present one; there need not be two GPUs to see that they ask for it."""
+    from janus_md.ops import expert_products_triton as kernels
+
+    asked = []
+
+    @contextmanager
+    def device_of(tensor):
+        asked.append(tensor.shape)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    x, h, w = leaf(5, 3, 4), leaf(5, 2, 3, 5), leaf(NUM_EXPERTS, 4, 5)
+    kernels.products(x, w, experts)
+    kernels.outers(x, h, experts, NUM_EXPERTS)
+    assert asked == [x.shape, x.shape]
+
+
+def test_who_is_launched_once():
+    """Nothing on a CPU; on a GPU experts that are not large."""
+    x = torch.zeros(2, 1, 8)
+    assert not expert_products.in_one_launch(x, 8, 8)
+    if torch.cuda.is_available() and expert_products.HAS_TRITON:
+        assert expert_products.in_one_launch(x.cuda(), 1024, 2048)
+        assert not expert_products.in_one_launch(x.cuda(), 1024, 2049)
+
+
+COMPILE = """
+import sys
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from janus_md.ops import expert_products_triton as kernels
+
+for kernel, tile in ((kernels._products, kernels.PRODUCT), (kernels._outers, kernels.OUTER)):
+    names = kernel.arg_names
+    chosen = {"EXPERTS": 8, "ROWS": tile.rows, "COLUMNS": tile.columns, "INNER": tile.inner}
+    tables = dict.fromkeys(["order_ptr", "ends_ptr"], "*i64")
+    source = ASTSource(
+        kernel,
+        {name: "*fp32" if name.endswith("_ptr") else "i32" for name in names}
+        | tables | dict.fromkeys(chosen, "constexpr"),
+        constexprs={(names.index(name),): value for name, value in chosen.items()},
+        attrs={},
+    )
+    target = GPUTarget("cuda", int(sys.argv[1]), 32)
+    compiled = triton.compile(source, target=target, options={"num_warps": tile.warps})
+    assert "tf32" not in compiled.asm["ptx"]
+    print(len(compiled.asm["cubin"]))
+"""
+
+
+@needs_triton
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", [80, 90])
+def test_kernels_compile_for_a_gpu(architecture):
+    """To machine code, by the compiler that Triton brings, for which no GPU has to be there; in single precision."""
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE, str(architecture)],
+        env=os.environ | {"TRITON_INTERPRET": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
