@@ -17,9 +17,10 @@ from janus_md.ops.recomputed import Function, Kept, Recomputing
 class RecomputingDerivatives:
     """An engine that runs one bucket of one block at a time, and again for each derivative.
 
-    The last blocks' buckets are kept instead, as many as ``kept`` bytes of what an evaluation keeps allow: last, as
-    a backward pass lets go of them first. Where nothing is kept, an evaluation takes about half as long again, a
-    training step up to twice the time. Works for exported models too, whose parameters get no gradients.
+    The last blocks' buckets are kept instead, as many as ``kept`` bytes of what an evaluation keeps allow beside the
+    edges that each block starts from: last, as a backward pass lets go of them first. Where nothing is kept, an
+    evaluation takes about half as long again, a training step up to twice the time. Works for exported models too,
+    whose parameters get no gradients.
     """
 
     def __init__(self, model: MatRISMoE | torch.jit.ScriptModule, kept: float = 0.0) -> None:
@@ -29,20 +30,32 @@ class RecomputingDerivatives:
     def __call__(self, inputs: Inputs) -> Derivatives:
         model, training = self._model, torch.is_grad_enabled()
         with torch.enable_grad():
-            atoms, edges, context = model.start(*inputs)
-        started = [atoms, *edges, *(tensor for shared in context for tensor in shared)]
+            atoms = model.embedding(
+                inputs.species,
+                inputs.graph,
+                inputs.task,
+                inputs.charge,
+                inputs.spin,
+                inputs.composition,
+            )
+        firsts = _firsts(inputs.neighbours)
+        geometry = [_Geometry(model, inputs, *place) for place in enumerate(firsts)]
+        edges, context = map(list, zip(*(bucket.forward() for bucket in geometry), strict=True))
         taken: list[list[_Step]] = []
         sizes = [
             activations(model, table.numel()) / model.num_blocks for table in inputs.neighbours
         ]
         # Buckets of the last block first, in the order in which the backward pass comes to them.
-        spent = iter(accumulate(size for _ in range(model.num_blocks) for size in sizes))
-        keep = [[next(spent) <= self._kept for _ in sizes] for _ in range(model.num_blocks)]
+        started = model.num_blocks * sum(features.nbytes for features in edges)
+        spent = accumulate(size for _ in range(model.num_blocks) for size in sizes)
+        keep = [
+            [started + next(spent) <= self._kept for _ in sizes] for _ in range(model.num_blocks)
+        ]
         for index in range(model.num_blocks):
             steps = [
                 _Step(model, index, first, [atoms, features, *shared], kept)
                 for first, features, shared, kept in zip(
-                    _firsts(edges), edges, context, keep[-1 - index], strict=True
+                    firsts, edges, context, keep[-1 - index], strict=True
                 )
             ]
             updated, edges = map(list, zip(*(step.forward() for step in steps), strict=True))
@@ -51,33 +64,41 @@ class RecomputingDerivatives:
         with torch.enable_grad():
             rows = model.finish(atoms.requires_grad_(), inputs.species, inputs.graph, inputs.task)
             (back,) = torch.autograd.grad(rows.sum(), atoms, create_graph=training)
-        found = _backwards(taken, back)
-        gradients = by_vectors(started, found, inputs.vectors)
+        by_edges, by_context = _backwards(taken, back)
+        gradients = [
+            bucket.backward(by_edges[place], by_context[place])
+            for place, bucket in enumerate(geometry)
+        ]
         return Derivatives(rows, atoms, gradients)
-
-
-def by_vectors(
-    started: list[Tensor], gradients: list[Tensor | None], vectors: list[Tensor]
-) -> list[Tensor]:
-    """Gradients by what the blocks start from → by the edge vectors it was made of."""
-    pairs = [
-        (tensor, gradient)
-        for tensor, gradient in zip(started, gradients, strict=True)
-        if gradient is not None and tensor.requires_grad
-    ]
-    found = torch.autograd.grad(
-        [tensor for tensor, _ in pairs],
-        vectors,
-        [gradient for _, gradient in pairs],
-        create_graph=torch.is_grad_enabled(),
-    )
-    return list(found)
 
 
 def activations(model: MatRISMoE | torch.jit.ScriptModule, slots: int) -> int:
     """Bytes that a backward pass through all blocks would keep of so many edges, padding included."""
     size = next(iter(model.parameters())).element_size()
     return size * model.floats_per_edge * slots
+
+
+class _Geometry:
+    """Edge vectors of one bucket → its edges' features and the blocks' context, which are made again for gradients."""
+
+    def __init__(
+        self, model: MatRISMoE | torch.jit.ScriptModule, inputs: Inputs, bucket: int, first: int
+    ) -> None:
+        table, owners = inputs.neighbours[bucket], inputs.owners[bucket]
+        function, parameters = _geometry_of(model, inputs.line_counts[bucket])
+        centres = own_atoms(inputs.species, first, table, [table, owners])
+        tensors = [inputs.vectors[bucket], table, owners, centres, inputs.species[table]]
+        wanted = True, *[False] * (len(tensors) + len(parameters) - 1)
+        self._taken = Recomputing(function, wanted, [*tensors, *parameters])
+
+    def forward(self) -> tuple[Tensor, list[Tensor]]:
+        """Edges [n, K, D] and the context."""
+        edges, *context = self._taken.forward()
+        return edges, context
+
+    def backward(self, edges: Tensor | None, context: list[Tensor | None]) -> Tensor:
+        """Gradients of the results → of the vectors, [n, K, 3]."""
+        return self._taken.pull_back((edges, *context))[0]
 
 
 class _Step:
@@ -117,8 +138,10 @@ class _Step:
         return self._taken.pull_back((atoms, edges))[: self._tensors]
 
 
-def _backwards(taken: list[list[_Step]], atoms: Tensor | None) -> list[Tensor | None]:
-    """Gradient of the final features → of the first ones, of each bucket's edges, and of the buckets' contexts.
+def _backwards(
+    taken: list[list[_Step]], atoms: Tensor | None
+) -> tuple[list[Tensor | None], list[list[Tensor | None]]]:
+    """Gradient of the final features → of each bucket's first edges and of the buckets' contexts.
 
     Takes the steps off the list, so that an evaluation lets go of a block's features once they are done with.
     """
@@ -135,7 +158,33 @@ def _backwards(taken: list[list[_Step]], atoms: Tensor | None) -> list[Tensor | 
             atoms = plus(atoms, own)
             sums = context[place] or [None] * len(shared)
             context[place] = [plus(a, b) for a, b in zip(sums, shared, strict=True)]
-    return [atoms, *edges, *(gradient for shared in context for gradient in shared)]
+    return edges, context
+
+
+def _geometry_of(
+    model: MatRISMoE | torch.jit.ScriptModule, line_count: int
+) -> tuple[Function, list[Tensor]]:
+    """Geometry as a function of vectors, neighbours, owners and species, and of these parameters, which come last."""
+    parameters = dict(model.geometry.named_parameters())
+    names, values = list(parameters), list(parameters.values())
+    if isinstance(model, torch.jit.ScriptModule):
+        names, values = [], []
+    dtype = next(iter(model.parameters())).dtype
+    return partial(_geometry, model.geometry, dtype, line_count, names), values
+
+
+def _geometry(
+    geometry: nn.Module, dtype: torch.dtype, line_count: int, names: list[str], *tensors: Tensor
+) -> list[Tensor]:
+    """Edge features and context of a bucket, with the parameters of these names given."""
+    vectors, *tables = tensors[: len(tensors) - len(names)]
+    given = vectors.to(dtype), *tables, line_count
+    if names:
+        parameters = dict(zip(names, tensors[-len(names) :], strict=True))
+        edges, context = functional_call(geometry, parameters, given)
+    else:
+        edges, context = geometry(*given)
+    return [edges, *context]
 
 
 def _function_of(

@@ -17,7 +17,7 @@ from torch.func import functional_call
 from janus_md.model import MatRISMoE
 from janus_md.model.engine import Derivatives, Inputs
 from janus_md.model.matris import own_atoms
-from janus_md.model.recompute import by_vectors, plus
+from janus_md.model.recompute import plus
 from janus_md.ops.recomputed import Kept, Recomputing
 from janus_training.parallel.experts import Transfers, Turn
 from janus_training.parallel.sharding import BlockWeights, Restorer
@@ -94,7 +94,7 @@ class BlockwiseDerivatives:
             rows = model.finish(own, inputs.species[:count], inputs.graph[:count], inputs.task)
             (back,) = torch.autograd.grad(rows.sum(), own, create_graph=training)
         found = _backwards(steps, halos, back, len(edges), len(started))
-        return Derivatives(rows, own, by_vectors(started, found, inputs.vectors))
+        return Derivatives(rows, own, _by_vectors(started, found, inputs.vectors))
 
     def _order(self, training: bool) -> list[int]:
         """Blocks in the order in which their weights are restored."""
@@ -177,3 +177,21 @@ def _backwards(
                 everyone, own, given, create_graph=torch.is_grad_enabled()
             )
     return [atoms, *edges, *shared]
+
+
+def _by_vectors(
+    started: list[Tensor], gradients: list[Tensor | None], vectors: list[Tensor]
+) -> list[Tensor]:
+    """Gradients by what the blocks start from → by the edge vectors it was made of."""
+    pairs = [
+        (tensor, gradient)
+        for tensor, gradient in zip(started, gradients, strict=True)
+        if gradient is not None and tensor.requires_grad
+    ]
+    found = torch.autograd.grad(
+        [tensor for tensor, _ in pairs],
+        vectors,
+        [gradient for _, gradient in pairs],
+        create_graph=torch.is_grad_enabled(),
+    )
+    return list(found)
