@@ -93,12 +93,14 @@ class _Geometry:
 
     def forward(self) -> tuple[Tensor, list[Tensor]]:
         """Edges [n, K, D] and the context."""
-        edges, *context = self._taken.forward()
+        edges, *context = (tensor for tensor in self._taken.forward() if tensor is not None)
         return edges, context
 
     def backward(self, edges: Tensor | None, context: list[Tensor | None]) -> Tensor:
         """Gradients of the results → of the vectors, [n, K, 3]."""
-        return self._taken.pull_back((edges, *context))[0]
+        by_vectors = self._taken.pull_back((edges, *context))[0]
+        assert by_vectors is not None
+        return by_vectors
 
 
 class _Step:
