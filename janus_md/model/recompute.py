@@ -42,21 +42,10 @@ class RecomputingDerivatives:
         geometry = [_Geometry(model, inputs, *place) for place in enumerate(firsts)]
         edges, context = map(list, zip(*(bucket.forward() for bucket in geometry), strict=True))
         taken: list[list[_Step]] = []
-        sizes = [
-            activations(model, table.numel()) / model.num_blocks for table in inputs.neighbours
-        ]
-        # Buckets of the last block first, in the order in which the backward pass comes to them.
-        started = model.num_blocks * sum(features.nbytes for features in edges)
-        spent = accumulate(size for _ in range(model.num_blocks) for size in sizes)
-        keep = [
-            [started + next(spent) <= self._kept for _ in sizes] for _ in range(model.num_blocks)
-        ]
-        for index in range(model.num_blocks):
+        for index, keep in enumerate(self._keep(edges)):
             steps = [
                 _Step(model, index, first, [atoms, features, *shared], kept)
-                for first, features, shared, kept in zip(
-                    firsts, edges, context, keep[-1 - index], strict=True
-                )
+                for first, features, shared, kept in zip(firsts, edges, context, keep, strict=True)
             ]
             updated, edges = map(list, zip(*(step.forward() for step in steps), strict=True))
             atoms = torch.cat(updated)
@@ -70,6 +59,16 @@ class RecomputingDerivatives:
             for place, bucket in enumerate(geometry)
         ]
         return Derivatives(rows, atoms, gradients)
+
+    def _keep(self, edges: list[Tensor]) -> list[list[bool]]:
+        """Of each block, which buckets to keep."""
+        blocks = self._model.num_blocks
+        sizes = [activations(self._model, x.shape[0] * x.shape[1]) / blocks for x in edges]
+        # Buckets of the last block first, in the order in which the backward pass comes to them.
+        started = blocks * sum(x.nbytes for x in edges)
+        spent = accumulate(size for _ in range(blocks) for size in sizes)
+        keep = [[started + next(spent) <= self._kept for _ in sizes] for _ in range(blocks)]
+        return keep[::-1]
 
 
 def activations(model: MatRISMoE | torch.jit.ScriptModule, slots: int) -> int:
