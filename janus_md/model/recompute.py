@@ -18,8 +18,8 @@ class RecomputingDerivatives:
     """An engine that runs one bucket of one block at a time, and again for each derivative.
 
     The last blocks' buckets are kept instead, as many as ``kept`` bytes of what an evaluation keeps allow beside the
-    edges that each block starts from: last, as a backward pass lets go of them first. Where nothing is kept, an
-    evaluation takes about half as long again, a training step up to twice the time. Works for exported models too,
+    edges that each block starts from: last, as a backward pass lets go of them first. What is made of the edge vectors
+    before the blocks is always made again. Where nothing is kept, an evaluation takes about half as long again, a training step up to twice the time. Works for exported models too,
     whose parameters get no gradients.
     """
 
@@ -166,25 +166,31 @@ def _geometry_of(
     model: MatRISMoE | torch.jit.ScriptModule, line_count: int
 ) -> tuple[Function, list[Tensor]]:
     """Geometry as a function of vectors, neighbours, owners and species, and of these parameters, which come last."""
-    parameters = dict(model.geometry.named_parameters())
-    names, values = list(parameters), list(parameters.values())
-    if isinstance(model, torch.jit.ScriptModule):
-        names, values = [], []
     dtype = next(iter(model.parameters())).dtype
-    return partial(_geometry, model.geometry, dtype, line_count, names), values
+    if isinstance(model, torch.jit.ScriptModule):
+        return partial(_exported_geometry, model.geometry, dtype, line_count), []
+    parameters = dict(model.geometry.named_parameters())
+    function = partial(_geometry, model.geometry, dtype, line_count, list(parameters))
+    return function, list(parameters.values())
+
+
+def _exported_geometry(
+    geometry: torch.jit.ScriptModule, dtype: torch.dtype, line_count: int, *tensors: Tensor
+) -> list[Tensor]:
+    vectors, *tables = tensors
+    edges, context = geometry(vectors.to(dtype), *tables, line_count)
+    return [edges, *context]
 
 
 def _geometry(
     geometry: nn.Module, dtype: torch.dtype, line_count: int, names: list[str], *tensors: Tensor
 ) -> list[Tensor]:
-    """Edge features and context of a bucket, with the parameters of these names given."""
-    vectors, *tables = tensors[: len(tensors) - len(names)]
+    """Edge features and context of a bucket, with the parameters given."""
+    kept = len(tensors) - len(names)
+    vectors, *tables = tensors[:kept]
+    parameters = dict(zip(names, tensors[kept:], strict=True))
     given = vectors.to(dtype), *tables, line_count
-    if names:
-        parameters = dict(zip(names, tensors[-len(names) :], strict=True))
-        edges, context = functional_call(geometry, parameters, given)
-    else:
-        edges, context = geometry(*given)
+    edges, context = functional_call(geometry, parameters, given)
     return [edges, *context]
 
 

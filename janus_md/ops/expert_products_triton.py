@@ -175,6 +175,6 @@ def _by_expert(experts: Tensor, number: int) -> tuple[Tensor, Tensor]:
 
 
 def parts(tokens: int, number: int, tiles: int, tile: Tile) -> int:
-    """Programs that share an expert's tokens: a power of two, at least four products of a tile for each."""
+    """Programs that share an expert's tokens: a power of two, on average two products of a tile or more for each."""
     wanted = min(2 * MULTIPROCESSORS / (number * tiles), tokens / (4 * number * tile.inner))
     return triton.next_power_of_2(max(1, int(wanted)))
