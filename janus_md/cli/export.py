@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,6 +49,14 @@ def export(
         f"{folder} -> {output}: {len(manifest.elements)} elements, {manifest.dtype},"
         f" agrees with the checkpoint on {checked}"
     )
+    if step_of(folder) == 0:
+        typer.echo(f"warning: {folder} is from before the first step of training", err=True)
+
+
+def step_of(checkpoint: Path) -> int | None:
+    """Of the training that wrote ``checkpoint``; None where the model alone was kept."""
+    state = checkpoint / "training.json"
+    return int(json.loads(state.read_text())["step"]) if state.is_file() else None
 
 
 def run_frames(checkpoint: Path) -> list[Atoms]:

@@ -373,3 +373,18 @@ def test_charge_and_spin_of_a_format_that_has_no_place_for_them(
         assert call(capsys, command, source, *arguments)[0] in (0, 1)
         energies.append(read(output).get_potential_energy())
     assert abs(energies[1] - energies[0]) > 1e-4
+
+
+@pytest.mark.parametrize(("step", "warned"), [(0, True), (120, False)])
+def test_a_model_from_before_the_first_step_is_not_exported_in_silence(
+    step: int, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from janus_md.model import MatRISMoE, preset
+    from janus_md.model.checkpoint import save_model
+
+    checkpoint = tmp_path / "run" / "checkpoints" / "best"
+    save_model(MatRISMoE(preset("tiny", elements=["Si"])), checkpoint)
+    (checkpoint / "training.json").write_text(json.dumps({"step": step}))
+    code, _, error = call(capsys, "export", tmp_path / "run", "-o", tmp_path / "m.janus.pt")
+    assert code == 0, error
+    assert ("from before the first step of training" in error) == warned

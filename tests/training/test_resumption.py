@@ -193,6 +193,17 @@ def test_a_finished_run_is_left_as_it_is(
     assert {file: file.stat().st_mtime_ns for file in run.rglob("*")} == before
 
 
+def test_a_run_without_time_for_a_step_says_where_its_time_goes(
+    config: Config, tmp_path: Path
+) -> None:
+    limited = config.train.model_copy(update={"steps": None, "max_minutes": 0.1})
+    words = (
+        r"no time for a single step, as the last validation and the report are given 0\.\d minutes"
+    )
+    with pytest.raises(UserError, match=words):
+        train(config.model_copy(update={"train": limited}), tmp_path / "run")
+
+
 def test_a_run_that_kept_time_it_did_not_need_is_finished(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -221,8 +221,8 @@ def _train(
             )
         if state.step == 0:
             raise UserError(
-                f"{run} had no time for a single step; "
-                "go on with --resume --set train.max_minutes=MORE, or remove it"
+                f"{run} had no time for a single step, as the last validation and the report are given "
+                f"{horizon.reserve:.1f} minutes; go on with --resume --set train.max_minutes=MORE, or remove it"
             )
         if limit_of(config.train, state.step, state.position.epoch) == "train.max_minutes":
             state.ended = config.train.max_minutes or 0.0
