@@ -19,8 +19,8 @@ class RecomputingDerivatives:
 
     The last blocks' buckets are kept instead, as many as ``kept`` bytes of what an evaluation keeps allow beside the
     edges that each block starts from: last, as a backward pass lets go of them first. What is made of the edge vectors
-    before the blocks is always made again. Where nothing is kept, an evaluation takes about half as long again, a training step up to twice the time. Works for exported models too,
-    whose parameters get no gradients.
+    before the blocks is always made again. Where nothing is kept, an evaluation takes about half as long again, a
+    training step up to twice the time. Works for exported models too, whose parameters get no gradients.
     """
 
     def __init__(self, model: MatRISMoE | torch.jit.ScriptModule, kept: float = 0.0) -> None:
