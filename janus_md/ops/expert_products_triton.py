@@ -127,7 +127,7 @@ def products(x: Tensor, weights: Tensor, experts: Tensor, tile: Tile = PRODUCT) 
     # Weights that lie transposed are read up to three times slower than they are copied and read.
     x, weights = x.contiguous(), weights.contiguous()
     (_, slots, inputs), outputs = x.shape, weights.shape[2]
-    order, ends = _by_expert(experts, len(weights))
+    order, ends = _order_and_ends(experts, len(weights))
     y = x.new_empty(len(order), slots, outputs)
     if y.numel():
         # A tile for each ROWS tokens, and for each expert one that is not full.
@@ -154,7 +154,7 @@ def outers(x: Tensor, h: Tensor, experts: Tensor, number: int, tile: Tile = OUTE
     """
     x, h = x.contiguous(), h.contiguous()
     (_, slots, inputs), outputs = x.shape, h.shape[3]
-    order, ends = _by_expert(experts, number)
+    order, ends = _order_and_ends(experts, number)
     tiles = triton.cdiv(inputs, tile.rows) * triton.cdiv(outputs, tile.columns)
     shares = parts(len(order) * slots, number, tiles, tile)
     y = x.new_empty(shares, number, inputs, outputs)
@@ -167,7 +167,7 @@ def outers(x: Tensor, h: Tensor, experts: Tensor, number: int, tile: Tile = OUTE
     return y.sum(0)
 
 
-def _by_expert(experts: Tensor, number: int) -> tuple[Tensor, Tensor]:
+def _order_and_ends(experts: Tensor, number: int) -> tuple[Tensor, Tensor]:
     """Routes sorted by expert, [n·k], and the end of each expert's among them, [number]."""
     chosen, order = experts.flatten().sort(stable=True)
     numbers = torch.arange(number, device=experts.device)

@@ -1,12 +1,10 @@
 """The expert products are each other's derivatives, to second order, eagerly and traced, in both of their forms."""
 
-import os
-import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
 import torch
+from ops_support import lines_of
 from torch.autograd import gradcheck, gradgradcheck
 
 from janus_md.ops import expert_contract, expert_expand, expert_outer, expert_products
@@ -188,27 +186,14 @@ def test_who_is_launched_once():
 
 
 COMPILE = """
-import sys
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 from janus_md.ops import expert_products_triton as kernels
+from ops_support import compiled
 
 for kernel, tile in ((kernels._products, kernels.PRODUCT), (kernels._outers, kernels.OUTER)):
-    names = kernel.arg_names
-    chosen = {"EXPERTS": 8, "ROWS": tile.rows, "COLUMNS": tile.columns, "INNER": tile.inner}
-    tables = dict.fromkeys(["order_ptr", "ends_ptr"], "*i64")
-    source = ASTSource(
-        kernel,
-        {name: "*fp32" if name.endswith("_ptr") else "i32" for name in names}
-        | tables | dict.fromkeys(chosen, "constexpr"),
-        constexprs={(names.index(name),): value for name, value in chosen.items()},
-        attrs={},
-    )
-    target = GPUTarget("cuda", int(sys.argv[1]), 32)
-    compiled = triton.compile(source, target=target, options={"num_warps": tile.warps})
-    assert "tf32" not in compiled.asm["ptx"]
-    print(len(compiled.asm["cubin"]))
+    sizes = {"EXPERTS": 8, "ROWS": tile.rows, "COLUMNS": tile.columns, "INNER": tile.inner}
+    asm = compiled(kernel, sizes, tile.warps, {"order_ptr": "*i64", "ends_ptr": "*i64"})
+    assert "tf32" not in asm["ptx"]
+    print(len(asm["cubin"]))
 """
 
 
@@ -217,11 +202,4 @@ for kernel, tile in ((kernels._products, kernels.PRODUCT), (kernels._outers, ker
 @pytest.mark.parametrize("architecture", [80, 90])
 def test_kernels_compile_for_a_gpu(architecture):
     """To machine code, by the compiler that Triton brings, for which no GPU has to be there; in single precision."""
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILE, str(architecture)],
-        env=os.environ | {"TRITON_INTERPRET": "0"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 2
+    assert len(lines_of(COMPILE, architecture)) == 2

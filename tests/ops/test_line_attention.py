@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from ase.build import bulk
+from ops_support import lines_of
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
@@ -251,28 +249,15 @@ def test_what_the_kernels_are_given(
 
 
 COMPILE = """
-import sys
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 from janus_md.ops import line_attention_triton as kernels
+from ops_support import compiled
 
-CONSTANTS = {"H": 8, "A": 9, "D": 16, "C": 12, "BY_A": True}
 for kernel in kernels.KERNELS:
-    names = kernel.arg_names
-    chosen = {name: value for name, value in CONSTANTS.items() if name in names}
-    source = ASTSource(
-        kernel,
-        {name: "*fp32" if name.endswith("_ptr") else "i32" for name in names} | dict.fromkeys(chosen, "constexpr"),
-        constexprs={(names.index(name),): value for name, value in chosen.items()},
-        attrs={},
-    )
-    target = GPUTarget("cuda", int(sys.argv[1]), 32)
-    compiled = triton.compile(source, target=target, options={"num_warps": kernels.WARPS})
+    asm = compiled(kernel, {"H": 8, "A": 9, "D": 16, "C": 12, "BY_A": True}, kernels.WARPS)
     # A program that exchanges what a pair has between threads would take a layout apart and put it together.
-    assert "convert_layout" not in compiled.asm["ttgir"], kernel.__name__
-    assert ".local" not in compiled.asm["ptx"], kernel.__name__
-    print(kernel.__name__, len(compiled.asm["cubin"]))
+    assert "convert_layout" not in asm["ttgir"], kernel.__name__
+    assert ".local" not in asm["ptx"], kernel.__name__
+    print(kernel.__name__, len(asm["cubin"]))
 """
 
 
@@ -284,11 +269,4 @@ def test_kernels_compile_for_a_gpu(architecture: int) -> None:
 
     With the widths of `10m` a thread has all of its edge to itself.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILE, str(architecture)],
-        env=os.environ | {"TRITON_INTERPRET": "0"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 5
+    assert len(lines_of(COMPILE, architecture)) == 5
