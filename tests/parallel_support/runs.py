@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 import janus_training.loop as loop
+import janus_training.trainer as trainer
 from janus_md.errors import UserError
 from janus_md.model import MatRISMoE
 from janus_md.model.parts import Parts
@@ -27,7 +28,7 @@ from janus_training.run import run_config
 
 def train_each(jobs: list[tuple[Path, Path, list[str]]]) -> None:
     """A run for each (recipe, folder, settings); without the report, which takes most of the time of one so short."""
-    loop.write_report = lambda *_: None
+    trainer.write_report = lambda *_: None
     for recipe, run, settings in jobs:
         loop.train(load_config(recipe, settings), run)
 
@@ -45,7 +46,7 @@ def turn_of_model(recipe: Path, run: Path) -> int:
         made.append(len(waits))
         return new(*given)
 
-    loop.write_report = lambda *_: None
+    trainer.write_report = lambda *_: None
     rank, size = dist.get_rank(), dist.get_world_size()
     with (
         patch.object(socket, "gethostname", lambda: f"node{rank // 2}"),
@@ -59,7 +60,7 @@ def turn_of_model(recipe: Path, run: Path) -> int:
 
 def resume(run: Path, settings: list[str]) -> str:
     """Go on with a run; what is said to the user where that is refused."""
-    loop.write_report = lambda *_: None
+    trainer.write_report = lambda *_: None
     try:
         loop.train(run_config(run, settings), run, resume=True)
     except UserError as error:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from training_support import metals
 
-import janus_training.loop as loop
+import janus_training.trainer as trainer
 from janus_md.io import write_frames
 from janus_training.config import Config
 from janus_training.recipe import load_config
@@ -45,5 +45,5 @@ def recipe(tmp_path: Path) -> Path:
 @pytest.fixture
 def config(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     """The small recipe; the report, which takes most of such a run's time, is left out."""
-    monkeypatch.setattr(loop, "write_report", lambda *_: None)
+    monkeypatch.setattr(trainer, "write_report", lambda *_: None)
     return load_config(recipe)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_support import metals, rows_of
 
-import janus_training.loop as loop
+import janus_training.trainer as trainer
 from janus_md.errors import UserError
 from janus_md.graph import batch_graphs, build_graph
 from janus_md.io import Frame, write_frames
@@ -78,14 +78,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     tasks = {"emt": metals(14), "sparse": metals(10, seed=1)}
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop, "write_report", lambda *_: None)
+        patched.setattr(trainer, "write_report", lambda *_: None)
         config = recipe(folder, tasks, f"model={MODEL}", "train.steps=60")
         return train(config, folder / "run")
 
 
 @pytest.fixture(autouse=True)
 def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "write_report", lambda *_: None)
+    monkeypatch.setattr(trainer, "write_report", lambda *_: None)
 
 
 def test_a_new_task_has_the_forces_of_the_old_one_and_energies_of_its_own(
@@ -163,7 +163,7 @@ def test_an_interrupted_run_goes_on_to_the_last_bit(
     shutil.copytree(trained, start, symlinks=True)
     config = recipe(tmp_path, {"emt": metals(14, seed=4)}, f"start.run={start}")
     whole = train(config, tmp_path / "whole")
-    honest, steps = loop.take_step, iter(range(100))
+    honest, steps = trainer.take_step, iter(range(100))
 
     def mortal(*arguments: Any) -> dict[str, Any]:
         if next(steps) == until:
@@ -172,9 +172,9 @@ def test_an_interrupted_run_goes_on_to_the_last_bit(
 
     run = tmp_path / "broken"
     with monkeypatch.context() as patched, pytest.raises(MemoryError):
-        patched.setattr(loop, "take_step", mortal)
+        patched.setattr(trainer, "take_step", mortal)
         if until == 0:
-            patched.setattr(loop.Checkpoints, "save", lambda *_, **__: None)
+            patched.setattr(trainer.Checkpoints, "save", lambda *_, **__: None)
         train(config, run)
     if until:
         shutil.rmtree(start)

@@ -12,7 +12,7 @@ import torch
 from ase.build import bulk
 from torch import Tensor
 
-import janus_training.loop as loop
+import janus_training.trainer as trainer
 from janus_md.errors import UserError
 from janus_md.graph import GraphBatch, batch_graphs, build_graph
 from janus_md.model import MatRISMoE, predict, preset
@@ -234,7 +234,7 @@ def test_a_run_within_little_memory_follows_the_plain_one(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Experts, stress and missing labels included."""
-    monkeypatch.setattr(loop, "write_report", lambda *_: None)
+    monkeypatch.setattr(trainer, "write_report", lambda *_: None)
     losses = {}
     for memory in ("null", "0", "1000"):
         settings = [f"train.memory={memory}", "train.dtype=float64", "train.steps=5"]

@@ -10,7 +10,7 @@ import pytest
 from training_support import rows_of
 
 import janus_training.checkpoint as checkpoint
-import janus_training.loop as loop
+import janus_training.trainer as trainer
 from janus_md.errors import UserError
 from janus_training.config import Config
 from janus_training.loop import train
@@ -25,7 +25,7 @@ def stopped(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """A run that died in step 10, after a checkpoint at step 8 that is its last; that of step 4 is its best."""
     scores = iter([3.0, 1.0, 2.0])
     steps = iter(range(100))
-    honest = loop.take_step
+    honest = trainer.take_step
 
     def mortal(*arguments: Any) -> dict[str, Any]:
         if next(steps) == 9:
@@ -33,11 +33,11 @@ def stopped(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return honest(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "score", lambda *_: next(scores))
-        patched.setattr(loop, "take_step", mortal)
+        patched.setattr(trainer, "score", lambda *_: next(scores))
+        patched.setattr(trainer, "take_step", mortal)
         with pytest.raises(MemoryError):
             train(config, tmp_path / "run")
-    monkeypatch.setattr(loop, "score", lambda *_: 4.0)
+    monkeypatch.setattr(trainer, "score", lambda *_: 4.0)
     return tmp_path / "run"
 
 
@@ -104,7 +104,7 @@ def test_a_kill_between_the_links_does_not_leave_the_best_behind(
 ) -> None:
     """The second checkpoint is better than the first, and than all that come after the kill."""
     scores = iter([3.0, 1.0, *[2.0] * 9])
-    monkeypatch.setattr(loop, "score", lambda *_: next(scores))
+    monkeypatch.setattr(trainer, "score", lambda *_: next(scores))
     honest = checkpoint.point
 
     def killed(root: Path, link: str, name: str) -> None:
@@ -183,7 +183,7 @@ def test_a_finished_run_is_left_as_it_is(
     limits: dict[str, Any],
     more: str,
 ) -> None:
-    monkeypatch.setattr(loop, "write_report", lambda run, *_: (run / "report.html").touch())
+    monkeypatch.setattr(trainer, "write_report", lambda run, *_: (run / "report.html").touch())
     limited = config.train.model_copy(update=limits)
     run = train(config.model_copy(update={"train": limited}), tmp_path / "run")
     before = {file: file.stat().st_mtime_ns for file in run.rglob("*")}
@@ -208,7 +208,7 @@ def test_a_run_that_kept_time_it_did_not_need_is_finished(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first validation was slow, so much was kept for the last one, which was not: what is left is no new end."""
-    monkeypatch.setattr(loop, "write_report", lambda run, *_: (run / "report.html").touch())
+    monkeypatch.setattr(trainer, "write_report", lambda run, *_: (run / "report.html").touch())
     limits = {"steps": None, "max_minutes": 0.3}
     limited = config.train.model_copy(update=limits)
     run = train(config.model_copy(update={"train": limited}), tmp_path / "run")
@@ -226,12 +226,12 @@ def test_a_run_killed_before_its_report_gets_it(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where an earlier end has left one."""
-    monkeypatch.setattr(loop, "write_report", lambda run, *_: (run / "report.html").touch())
+    monkeypatch.setattr(trainer, "write_report", lambda run, *_: (run / "report.html").touch())
     run = train(config, tmp_path / "run")
-    monkeypatch.setattr(loop, "write_report", lambda *_: None)
+    monkeypatch.setattr(trainer, "write_report", lambda *_: None)
     train(run_config(run, ["train.steps=15"]), run, resume=True)
     written: list[Path] = []
-    monkeypatch.setattr(loop, "write_report", lambda run, *_: written.append(run))
+    monkeypatch.setattr(trainer, "write_report", lambda run, *_: written.append(run))
     train(run_config(run, []), run, resume=True)
     assert written == [run]
 

@@ -17,6 +17,7 @@ import torch
 from training_support import rows_of
 
 import janus_training.loop as loop
+import janus_training.trainer as trainer
 from janus_md.cli.train import train as train_command
 from janus_md.errors import UserError
 from janus_md.io import read_frames, write_frames
@@ -65,18 +66,18 @@ def test_an_interrupted_run_goes_on_to_the_last_bit(
     """Stopped dead in step ``stop`` + 1: what came after the last checkpoint is done again, the same."""
     whole = train(config, tmp_path / "whole")
     steps = iter(range(100))
-    honest = loop.take_step
+    honest = trainer.take_step
 
     def mortal(*arguments: Any) -> dict[str, Any]:
         if next(steps) == stop:
             raise MemoryError
         return honest(*arguments)
 
-    monkeypatch.setattr(loop, "take_step", mortal)
+    monkeypatch.setattr(trainer, "take_step", mortal)
     run = tmp_path / "broken"
     with pytest.raises(MemoryError):
         train(config, run)
-    monkeypatch.setattr(loop, "take_step", honest)
+    monkeypatch.setattr(trainer, "take_step", honest)
     train(run_config(run, []), run, resume=True)
     assert rows_of(run) == rows_of(whole)
     for name, value in weights_of(run).items():
@@ -189,7 +190,7 @@ def test_a_disk_that_fills_up_is_one_sentence(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(loop, "write_report", full)
+    monkeypatch.setattr(trainer, "write_report", full)
     with pytest.raises(UserError, match=r"a file of .*run could not be written \(No space left"):
         train(run_config(tmp_path / "run", []), tmp_path / "run", resume=True)
 
@@ -314,7 +315,7 @@ def test_a_better_score_at_a_step_that_is_saved_already_is_kept(
     """Or a resumed run would take a worse one for the best. Each validation is better than the one before."""
     scores = iter(range(9, 0, -1))
     given: list[int] = []
-    monkeypatch.setattr(loop, "score", lambda *_: given.append(next(scores)) or given[-1])
+    monkeypatch.setattr(trainer, "score", lambda *_: given.append(next(scores)) or given[-1])
     often = config.train.model_copy(update={"checkpoint_minutes": 0.0})
     run = train(config.model_copy(update={"train": often}), tmp_path / "run")
     state = load_progress(run)
@@ -341,11 +342,11 @@ def test_a_run_that_ends_before_its_profile_ends_in_order(
     """The trace was left open, and the process crashed at its end."""
     run = tmp_path / "run"
     program = (
-        "import sys, janus_training.loop as loop\n"
+        "import sys, janus_training.trainer as trainer\n"
         "from janus_md.cli.main import main\n"
         "from janus_md.errors import UserError\n"
         f"def last(*_): {f'raise {error}' if error else 'pass'}\n"
-        "loop.write_report = last\n"
+        "trainer.write_report = last\n"
         f"sys.argv = ['janus-md', 'train', {str(recipe)!r}, '-o', {str(run)!r}, '--profile', '3']\n"
         "sys.argv += ['--set', 'train.steps=4']\n"
         "main()\n"

@@ -1,58 +1,42 @@
-"""Training from top to bottom, on one process or many."""
+"""Training from data to report, on one process or many."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from janus_md.errors import UserError
 from janus_md.model.engine import Engine
-from janus_training.batches import LABELS, prefetch
+from janus_training.batches import LABELS
 from janus_training.beginning import continued_model, shifted_references
-from janus_training.checkpoint import Checkpoints
 from janus_training.checkpoint_links import mend_links
 from janus_training.config import Config, LossConfig
 from janus_training.data import Frames, load_frames
-from janus_training.ema import Ema
-from janus_training.ending import limit_of, what_is_finished
-from janus_training.evaluate import Result
+from janus_training.ending import what_is_finished
 from janus_training.freed_memory import keep_freed_memory
-from janus_training.interruptions import interruptions
-from janus_training.metrics import Metrics, Reporter
-from janus_training.optimizer import build_optimizer, peak_rate, set_rate
-from janus_training.parallel.evaluate import predict_shared
+from janus_training.metrics import Reporter
 from janus_training.parallel.janus import Janus
 from janus_training.parallel.launch import joined
 from janus_training.parallel.mesh import Mesh, make_mesh
-from janus_training.parallel.share import Share, Shares
 from janus_training.prepare import Data, filled_in, new_model, prepare
 from janus_training.profile import StepProfile
-from janus_training.progress import Progress, load_progress
+from janus_training.progress import load_progress
 from janus_training.references import References
-from janus_training.report import write_report
 from janus_training.run import (
     begin_run,
-    change_config,
     launched_again,
     refuse_other,
     refuse_unfit,
     refuse_used,
-    write_sample,
     written_to,
 )
 from janus_training.sampler import Position
-from janus_training.schedule import Clock, Horizon, lr_factor
-from janus_training.score import ErrorsByLabel, score, validation_errors
-from janus_training.step import take_step
+from janus_training.schedule import Clock
 from janus_training.trackers import check_trackers
-
-REPORT_MINUTES = 0.2
-"""Kept at the end of a run by wall time for the last checkpoint and the report."""
+from janus_training.trainer import Trainer
 
 
 def train(config: Config, run: str | Path, resume: bool = False, profile: int = 0) -> Path:
@@ -101,7 +85,10 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
             if shifted is not None and config.start is not None:
                 reporter.say(f"beginning with the weights of {config.start.run}")
             _describe(reporter, config.loss, frames, mesh)
-            _train(config, data, run, clock, reporter, mesh, device, recorder, shifted)
+            janus = _applied(config, data, mesh, device, shifted)
+            if config.train.compile:
+                janus.engine = _compiled(data, janus, reporter)
+            Trainer(config, data, run, janus, clock, reporter, recorder).finish()
             if missed := recorder.missed():
                 reporter.say(missed)
     return run
@@ -119,121 +106,6 @@ def _is_started_again(run: Path, config: Config, resume: bool) -> bool:
     if not (resume or again):
         refuse_used(run)
     return again
-
-
-def _train(
-    config: Config, data: Data, run: Path, clock: Clock, reporter: Reporter, mesh: Mesh,
-    device: torch.device, recorder: StepProfile, shifted: References | None,
-) -> None:  # fmt: skip
-    batches_per_epoch = len(data.sampler.epoch(0))
-    structures_per_batch = len(data.train) / batches_per_epoch
-
-    janus = _applied(config, data, mesh, device, shifted)
-    shares = Shares(data.train, mesh, janus.too_large)
-    if config.train.compile:
-        janus.engine = _compiled(data, janus, reporter)
-    optimizer = build_optimizer(janus.model, config.optimiser, structures_per_batch)
-    peak = peak_rate(config.optimiser, structures_per_batch)
-    ema = Ema(janus.model, config.ema.decay)
-    behind = config.train.checkpoint_behind
-    checkpoints = Checkpoints(run, janus, optimizer, ema, behind)
-    loaded = checkpoints.load()
-    if loaded is not None:
-        reporter.say(f"{run}: going on from the checkpoint of step {loaded.step}")
-    state = loaded or Progress()
-    if mesh.first:
-        change_config(run, config, state.step)
-    clock.before = state.minutes
-    horizon = Horizon(config.train, batches_per_epoch, clock)
-    horizon.reserve = state.reserve
-
-    results: list[Result] = []
-
-    def validate() -> None:
-        """Score the averaged weights; note how long that takes, for the end of the run."""
-        begin = clock.minutes
-        with ema.applied():
-            results[:] = predict_shared(janus, data.valid, config.batch)
-        errors = validation_errors(results)
-        _write_validation(metrics, reporter, errors, state.step, clock)
-        horizon.reserve = 1.5 * (clock.minutes - begin) + REPORT_MINUTES
-        found = score(errors, config.loss)
-        if found is None and state.step == 0:
-            reporter.say(
-                "no frame to validate on has a label with a weight: checkpoints/best is the last"
-            )
-        unknown = state.best is None or math.isnan(state.best)
-        better = found is None or unknown or found < state.best
-        state.best = found if better else state.best
-        save(best=better)
-
-    def save(best: bool) -> None:
-        state.minutes, state.reserve = clock.minutes, horizon.reserve
-        checkpoints.save(state, best)
-        horizon.restart_step()
-
-    metrics = Metrics(run, state.step, config.track, writes=mesh.first)
-    if mesh.first:
-        write_sample(run, data.frames.valid or data.frames.train)
-    every = config.train.validate_every
-    saved, stopped = clock.minutes, False
-    mesh.ledger.watches_memory = mesh.world.size > 1 or recorder.wanted
-
-    with closing(metrics), checkpoints, interruptions() as interrupted:
-        if state.step == 0:
-            validate()
-        with closing(_batches(data, shares, state.position, config.data.prefetch)) as batches:
-            # One clock, that of the first rank, decides for all.
-            while (progress := mesh.agreed(horizon.progress(state.step, state.position))[0]) < 1.0:
-                stopped = mesh.any(bool(interrupted))
-                if stopped:
-                    break
-                position, share = next(batches)
-                rate = peak * lr_factor(config.schedule, progress)
-                set_rate(optimizer, rate)
-                recorder.begin_step()
-                row = take_step(janus, optimizer, share.to(device), config, progress)
-                ema.update(state.step)
-                state.step, state.position = state.step + 1, position
-                horizon.step_done()
-                due = mesh.world.size > 1 and state.step % config.train.log_every == 0
-                if due or recorder.records:
-                    row["ranks"] = janus.accounts(share)
-                recorder.end_step(row.get("ranks"))
-                _write_step(metrics, reporter, state, row | {"lr": rate}, progress, horizon, clock)
-                # A validation must not eat the stretch at the last learning rate, nor repeat the last one.
-                after, unsaved = mesh.agreed(
-                    horizon.progress(state.step, state.position, horizon.reserve),
-                    clock.minutes - saved,
-                )
-                at_place = state.step % every == 0 if every else position.batch == 0
-                if at_place and after < 1.0 - config.schedule.final:
-                    validate()
-                    saved = clock.minutes
-                elif unsaved > config.train.checkpoint_minutes:
-                    save(best=False)
-                    saved = clock.minutes
-        if stopped:
-            save(best=False)
-            checkpoints.wait()
-            raise UserError(
-                f"{run} was interrupted at step {state.step}; continue it with --resume"
-            )
-        if state.step == 0:
-            raise UserError(
-                f"{run} had no time for a single step, as the last validation and the report are given "
-                f"{horizon.reserve:.1f} minutes; go on with --resume --set train.max_minutes=MORE, or remove it"
-            )
-        if limit_of(config.train, state.step, state.position.epoch) == "train.max_minutes":
-            state.ended = config.train.max_minutes or 0.0
-        validate()
-        checkpoints.wait()
-    reporter.say(f"{run}: {state.step} steps in {clock.minutes:.1f} min; writing report.html")
-    if mesh.first:
-        with ema.applied():
-            outline = janus.outline()
-        write_report(run, outline, results)
-    mesh.barrier()
 
 
 def _applied(
@@ -261,41 +133,6 @@ def _compiled(data: Data, janus: Janus, reporter: Reporter) -> Engine:
     # Of the whole batch: a rank's share of it may have no atoms, and so no rows to tell the layout by.
     _, chosen = next(data.sampler.walk(Position()))
     return StagedDerivatives(janus.model, Sizes.of(data.train.batch(chosen).graphs))
-
-
-def _batches(
-    data: Data, shares: Shares, start: Position, depth: int
-) -> Generator[tuple[Position, Share], None, None]:
-    """Endless (position after the batch, this rank's share of it), prepared ahead."""
-    made = ((after, shares(chosen)) for after, chosen in data.sampler.walk(start))
-    return prefetch(made, depth)
-
-
-def _write_step(
-    metrics: Metrics, reporter: Reporter, state: Progress, row: dict[str, Any],
-    progress: float, horizon: Horizon, clock: Clock,
-) -> None:  # fmt: skip
-    place = {"kind": "train", "step": state.step, "epoch": state.position.epoch}
-    metrics.write(place | {"minutes": round(clock.minutes, 4)} | row)
-    message = "  ".join(
-        f"{name} {row[name]:.4g}" for name in ("loss", "energy", "forces") if name in row
-    )
-    reporter.step(state.step, progress, horizon.minutes_left(progress), message)
-
-
-def _write_validation(
-    metrics: Metrics, reporter: Reporter, errors: dict[str, ErrorsByLabel], step: int, clock: Clock
-) -> None:
-    """One row a task."""
-    for task, found in errors.items():
-        place = {"kind": "valid", "step": step, "minutes": round(clock.minutes, 4), "task": task}
-        metrics.write(place | found)
-        text = ", ".join(
-            f"{name} {1000.0 * mae:.4g}" for name, mae in found.items() if mae is not None
-        )
-        reporter.say(
-            f"step {step}  {clock.minutes:.1f} min  valid {task}: {text} (MAE; meV, Å, mμ_B)"
-        )
 
 
 def _describe(reporter: Reporter, loss: LossConfig, frames: Frames, mesh: Mesh) -> None:
