@@ -16,8 +16,8 @@ from job import FRACTIONS, Job, Prediction, main, test_frames
 
 from janus_md.calculators.source import open_source
 from janus_md.io import read_frames
-from janus_training.batches import GraphStore
 from janus_training.evaluate import predict_frames
+from janus_training.graph_store import GraphStore
 from janus_training.metrics import read_metrics
 
 KEPT = ("model.safetensors", "model.json")

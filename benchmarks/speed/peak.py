@@ -29,8 +29,8 @@ from torch.autograd import DeviceType
 
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE
-from janus_training.batches import GraphStore
 from janus_training.config import Config
+from janus_training.graph_store import GraphStore
 from janus_training.model_section import resolve_model
 from janus_training.optimizer import build_optimizer
 from janus_training.parallel.janus import Janus

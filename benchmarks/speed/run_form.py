@@ -21,7 +21,7 @@ from structures import SYSTEMS
 
 from janus_md.export import merge_experts
 from janus_md.graph import batch_graphs, build_graph
-from janus_md.graph.batch import keep_together, suited_to
+from janus_md.graph.tables import keep_together, suited_to
 from janus_md.model import MatRISMoE, predict, preset
 from janus_md.model.engine import Engine
 from janus_md.model.recompute import RecomputingDerivatives

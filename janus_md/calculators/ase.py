@@ -18,7 +18,7 @@ from janus_md.calculators.not_finite import refuse_not_finite
 from janus_md.calculators.source import Precision, open_source
 from janus_md.errors import UserError, nearest
 from janus_md.graph import batch_graphs
-from janus_md.graph.batch import suited_to
+from janus_md.graph.tables import suited_to
 from janus_md.io.electrons import electrons
 from janus_md.io.pymatgen import atoms_from_pymatgen
 from janus_md.model import Prediction, predict

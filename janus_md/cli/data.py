@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from janus_md.cli.labels import label_keys
 from janus_md.cli.options import Keys
 from janus_md.errors import UserError
+
+if TYPE_CHECKING:
+    from janus_md.io import Frame
+    from janus_md.io.summary import Statistics, Summary
 
 data = typer.Typer(help="Convert, inspect, split and describe data files.", no_args_is_help=True)
 
@@ -43,27 +48,31 @@ def convert(
 @data.command()
 def inspect(sources: Sources, keys: Keys = None) -> None:
     """Say what each file holds: frames, atoms, elements, labels."""
-    names = label_keys(keys)
-    from janus_md.io import read_frames
-    from janus_md.io.summary import as_lines, summarise
+    from janus_md.io.summary import summarise
 
-    for source in sources:
-        typer.echo(f"{source}")
-        for line in as_lines(summarise(read_frames(source, keys=names))):
-            typer.echo(f"  {line}")
+    _describe(sources, keys, summarise)
 
 
 @data.command()
 def statistics(sources: Sources, keys: Keys = None) -> None:
     """Mean, spread and extremes of the labels of each file (eV/atom, eV/Å, eV/Å³)."""
+    from janus_md.io.summary import statistics
+
+    _describe(sources, keys, statistics)
+
+
+def _describe(
+    sources: list[Path],
+    keys: list[str] | None,
+    facts: Callable[[list[Frame]], Summary | Statistics],
+) -> None:
     names = label_keys(keys)
     from janus_md.io import read_frames
     from janus_md.io.summary import as_lines
-    from janus_md.io.summary import statistics as describe
 
     for source in sources:
         typer.echo(f"{source}")
-        for line in as_lines(describe(read_frames(source, keys=names))):
+        for line in as_lines(facts(read_frames(source, keys=names))):
             typer.echo(f"  {line}")
 
 

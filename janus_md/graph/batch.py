@@ -1,14 +1,12 @@
 """Several graphs side by side, as padded neighbour tables.
 
 A table has one slot a neighbour. An unused slot holds a neighbour far beyond the cutoff: every sum of the model is
-weighted by an envelope that is exactly zero there, so padding needs no masks. Padding is bounded in either of two ways:
-a row is an atom, and atoms with similar numbers of neighbours share a table (a bucket); or there is one table of narrow
-rows, and an atom owns as many as it needs.
+weighted by an envelope that is exactly zero there, so padding needs no masks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,28 +15,13 @@ from ase.data import atomic_numbers
 from torch import Tensor
 
 from janus_md.graph.neighbours import AtomGraph
+from janus_md.graph.tables import Layout, split_by_width, table_rows
 
 FAR_AWAY = 1000.0
 """Å, the length of an unused slot's edge; beyond any cutoff."""
 
-SMALLEST_BUCKET = 32
-"""Rows; below this the saved padding is worth less than the extra matrix products."""
-
-LARGEST_BUCKET = 4096
-"""Slots; what a block holds at once is bounded by this, and small tables stay in cache."""
-
-LARGEST_PADDING = 0.8
-"""A new bucket begins where an atom has fewer neighbours than this share of the widest one of its bucket."""
-
-
 NUMBERS = len(atomic_numbers)
 """Atomic numbers from 0 to that of the heaviest element."""
-
-ROW_COST = 3
-"""What a narrow row costs beyond its slots, in slots: its moments are added to those of the atom's other rows."""
-
-Layout = Callable[[np.ndarray, np.ndarray], tuple[list[np.ndarray], int | None]]
-"""Neighbour counts and atomic numbers → the atoms of each bucket, and the slots of a row if an atom owns several."""
 
 
 @dataclass(frozen=True)
@@ -111,62 +94,26 @@ def batch_graphs(
     ``task``, ``charge`` (e) and ``spin`` (multiplicity) are one value a graph; zero where left out.
     ``layout``: which atoms share a table and how wide its rows are; :func:`split_by_width` if None.
     """
-    sizes = np.array([graph.num_atoms for graph in graphs], dtype=np.int64)
-    ghosts = np.array([len(graph.numbers) for graph in graphs], dtype=np.int64) - sizes
-    first_atom, first_ghost = _before(sizes), sizes.sum() + _before(ghosts)
-    numbers = _joined([graph.numbers[: graph.num_atoms] for graph in graphs], np.int64)
-    ghost_numbers = _joined([graph.numbers[graph.num_atoms :] for graph in graphs], np.int64)
-    first_edge = _before(np.array([graph.num_edges for graph in graphs], dtype=np.int64))
-    starts = _joined(
-        [g.offsets[:-1] + e for g, e in zip(graphs, first_edge, strict=True)], np.int64
-    )
-    counts = _joined([np.diff(graph.offsets) for graph in graphs], np.int64)
-    neighbours = _joined(
-        [
-            np.where(g.neighbours < n, g.neighbours + a, g.neighbours - n + b)
-            for g, n, a, b in zip(graphs, sizes, first_atom, first_ghost, strict=True)
-        ],
-        np.int64,
-    )
-    vectors = _joined([graph.vectors for graph in graphs], np.float64, 3)
-    num_line = _joined([graph.num_line for graph in graphs], np.int64)
-
-    buckets, narrow = (layout or split_by_width)(counts, numbers)
+    whole = _side_by_side(graphs)
+    buckets, narrow = (layout or split_by_width)(whole.counts, whole.numbers)
     order = np.concatenate(buckets)
-    place = np.arange(len(order) + len(ghost_numbers))
+    place = np.arange(len(order) + len(whole.ghost_numbers))
     place[order] = np.arange(len(order))
-    tables, padded, line_counts, owners = [], [], [], []
-    for atoms in buckets:
-        width, per_atom = table_rows(counts[atoms], narrow)
-        owner = np.repeat(np.arange(len(atoms)), per_atom)
-        rows = atoms[owner]
-        row_of_owner = np.arange(len(rows)) - np.repeat(np.cumsum(per_atom) - per_atom, per_atom)
-        slots = row_of_owner[:, None] * width + np.arange(width)
-        used = slots < counts[rows, None]
-        source = np.where(used, starts[rows, None] + slots, 0)
-        table = np.broadcast_to(place[rows, None], source.shape).copy()
-        table[used] = place[neighbours[source[used]]]
-        vector = np.zeros((*source.shape, 3))
-        vector[..., 0] = FAR_AWAY
-        vector[used] = vectors[source[used]]
-        tables.append(torch.from_numpy(table))
-        padded.append(torch.from_numpy(vector))
-        owners.append(torch.from_numpy(owner if narrow else owner[:0]))
-        line_counts.append(0 if narrow else int(num_line[atoms].max(initial=0)))
-
-    owner_graphs, ghost_graphs = (np.repeat(np.arange(len(graphs)), n) for n in (sizes, ghosts))
+    tables = [_table(whole, atoms, narrow, place) for atoms in buckets]
+    graph_of_atom = np.repeat(np.arange(len(graphs)), whole.sizes)
+    graph_of_ghost = np.repeat(np.arange(len(graphs)), whole.ghosts)
 
     def per_graph(values: Sequence[float] | None, dtype: torch.dtype) -> Tensor:
         return torch.as_tensor([0] * len(graphs) if values is None else list(values), dtype=dtype)
 
     return GraphBatch(
-        numbers=torch.from_numpy(np.concatenate([numbers[order], ghost_numbers])),
-        graph=torch.from_numpy(np.concatenate([owner_graphs[order], ghost_graphs])),
+        numbers=torch.from_numpy(np.concatenate([whole.numbers[order], whole.ghost_numbers])),
+        graph=torch.from_numpy(np.concatenate([graph_of_atom[order], graph_of_ghost])),
         order=torch.from_numpy(order),
-        neighbours=tables,
-        owners=owners,
-        vectors=padded,
-        line_counts=line_counts,
+        neighbours=[torch.from_numpy(table.neighbours) for table in tables],
+        owners=[torch.from_numpy(table.owners) for table in tables],
+        vectors=[torch.from_numpy(table.vectors) for table in tables],
+        line_counts=[table.line_count for table in tables],
         num_graphs=len(graphs),
         volume=torch.tensor([graph.volume for graph in graphs], dtype=torch.float64),
         composition=torch.from_numpy(
@@ -178,10 +125,83 @@ def batch_graphs(
     )
 
 
-def table_rows(counts: np.ndarray, narrow: int | None) -> tuple[int, np.ndarray]:
-    """Slots of a row, and rows of each atom, of a table of atoms with so many neighbours."""
-    width = narrow or max(1, int(counts.max(initial=0)))
-    return width, np.maximum(-(-counts // width), 1)
+@dataclass(frozen=True)
+class _SideBySide:
+    """Graphs one after the other: all atoms, then all ghosts.
+
+    Attributes:
+        sizes, ghosts: of each graph. numbers: of atoms. ghost_numbers: of ghosts.
+        starts, counts, num_line: of each atom, its first edge, its edges, and those in the line graph.
+        neighbours, vectors: of each edge, nearest first within an atom.
+    """
+
+    sizes: np.ndarray
+    ghosts: np.ndarray
+    numbers: np.ndarray
+    ghost_numbers: np.ndarray
+    starts: np.ndarray
+    counts: np.ndarray
+    num_line: np.ndarray
+    neighbours: np.ndarray
+    vectors: np.ndarray
+
+
+def _side_by_side(graphs: Sequence[AtomGraph]) -> _SideBySide:
+    sizes = np.array([graph.num_atoms for graph in graphs], dtype=np.int64)
+    ghosts = np.array([len(graph.numbers) for graph in graphs], dtype=np.int64) - sizes
+    first_atom, first_ghost = _before(sizes), sizes.sum() + _before(ghosts)
+    first_edge = _before(np.array([graph.num_edges for graph in graphs], dtype=np.int64))
+    return _SideBySide(
+        sizes=sizes,
+        ghosts=ghosts,
+        numbers=_joined([graph.numbers[: graph.num_atoms] for graph in graphs], np.int64),
+        ghost_numbers=_joined([graph.numbers[graph.num_atoms :] for graph in graphs], np.int64),
+        starts=_joined(
+            [g.offsets[:-1] + e for g, e in zip(graphs, first_edge, strict=True)], np.int64
+        ),
+        counts=_joined([np.diff(graph.offsets) for graph in graphs], np.int64),
+        num_line=_joined([graph.num_line for graph in graphs], np.int64),
+        neighbours=_joined(
+            [
+                np.where(g.neighbours < n, g.neighbours + a, g.neighbours - n + b)
+                for g, n, a, b in zip(graphs, sizes, first_atom, first_ghost, strict=True)
+            ],
+            np.int64,
+        ),
+        vectors=_joined([graph.vectors for graph in graphs], np.float64, 3),
+    )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """One bucket; attributes as those of :class:`GraphBatch`."""
+
+    neighbours: np.ndarray
+    owners: np.ndarray
+    vectors: np.ndarray
+    line_count: int
+
+
+def _table(whole: _SideBySide, atoms: np.ndarray, narrow: int | None, place: np.ndarray) -> _Table:
+    """``atoms``: of the bucket. ``narrow``: slots of a row if an atom owns several. ``place``: of all, in the batch."""
+    width, per_atom = table_rows(whole.counts[atoms], narrow)
+    owners = np.repeat(np.arange(len(atoms)), per_atom)
+    rows = atoms[owners]
+    row_of_owner = np.arange(len(rows)) - np.repeat(_before(per_atom), per_atom)
+    slots = row_of_owner[:, None] * width + np.arange(width)
+    used = slots < whole.counts[rows, None]
+    edges = whole.starts[rows, None] + slots
+    neighbours = np.broadcast_to(place[rows, None], slots.shape).copy()
+    neighbours[used] = place[whole.neighbours[edges[used]]]
+    vectors = np.zeros((*slots.shape, 3))
+    vectors[..., 0] = FAR_AWAY
+    vectors[used] = whole.vectors[edges[used]]
+    return _Table(
+        neighbours,
+        owners if narrow else owners[:0],
+        vectors,
+        0 if narrow else int(whole.num_line[atoms].max(initial=0)),
+    )
 
 
 def _fractions(graph: AtomGraph) -> np.ndarray:
@@ -197,105 +217,3 @@ def _before(sizes: np.ndarray) -> np.ndarray:
 
 def _joined(parts: list[np.ndarray], dtype: type, *width: int) -> np.ndarray:
     return np.concatenate([np.zeros((0, *width), dtype=dtype), *parts])
-
-
-def split_by_width(counts: np.ndarray, numbers: np.ndarray) -> tuple[list[np.ndarray], int | None]:
-    """Atoms of similar neighbour count together, each bucket sorted by atomic number; a row is an atom.
-
-    For CPUs, whose caches hold a table of a few thousand slots.
-    """
-    by_count = np.argsort(-counts, kind="stable")
-    # Of the type of what is searched for: a search would copy them all otherwise.
-    falling = -counts[by_count].astype(np.float64)
-    buckets = []
-    begin = 0
-    while begin < len(by_count):
-        widest = int(counts[by_count[begin]])
-        # The first atom with fewer neighbours than that share of the widest.
-        wide = int(np.searchsorted(falling, -LARGEST_PADDING * widest, side="right")) - begin
-        end = begin + max(wide, SMALLEST_BUCKET)
-        end = min(end, begin + max(SMALLEST_BUCKET, LARGEST_BUCKET // max(1, widest)))
-        if len(by_count) - end < SMALLEST_BUCKET:
-            end = len(by_count)
-        buckets.append(_by_number(by_count[begin:end], numbers))
-        begin = end
-    return buckets or [np.zeros(0, dtype=np.int64)], None
-
-
-@dataclass(frozen=True)
-class FewTables:
-    """As :func:`split_by_width`, with the fewest slots where a further table counts as ``cost`` slots.
-
-    For GPUs, to which each operator on a table is a launch. A table has at most ``slots``.
-    """
-
-    cost: int
-    slots: int = 2**18
-
-    def __call__(
-        self, counts: np.ndarray, numbers: np.ndarray
-    ) -> tuple[list[np.ndarray], int | None]:
-        by_count = np.argsort(-counts, kind="stable")
-        widths, first = np.unique(-counts[by_count], return_index=True)
-        widths = np.maximum(-widths, 1)
-        buckets = []
-        for begin, end in self._cuts(widths, np.append(first, len(by_count))):
-            most = max(1, self.slots // max(1, int(counts[by_count[begin]])))
-            for start in range(begin, end, most):
-                rows = by_count[start : min(start + most, end)]
-                buckets.append(_by_number(rows, numbers))
-        return buckets or [np.zeros(0, dtype=np.int64)], None
-
-    def _cuts(self, widths: np.ndarray, first: np.ndarray) -> list[tuple[int, int]]:
-        """Atoms sorted by falling width, those of ``widths[i]`` from ``first[i]`` on → where tables begin and end."""
-        best, begins = np.zeros(len(first)), np.zeros(len(first), dtype=np.int64)
-        for end in range(1, len(first)):
-            costs = best[:end] + widths[:end] * (first[end] - first[:end]) + self.cost
-            begins[end] = np.argmin(costs)
-            best[end] = costs[begins[end]]
-        cuts, end = [], len(first) - 1
-        while end > 0:
-            cuts.append((int(first[begins[end]]), int(first[end])))
-            end = begins[end]
-        return cuts[::-1]
-
-
-def _by_number(atoms: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Atoms sorted by atomic number, those of one element as they come in the input."""
-    atoms = np.sort(atoms)
-    return atoms[np.argsort(numbers[atoms], kind="stable")]
-
-
-COST_OF_TABLE = 2**28
-"""Floats of activations that a GPU computes while it is given the operators on a further table, tens of ms a step."""
-
-
-def suited_to(device: torch.device, floats_per_edge: int) -> Layout:
-    """How atoms are put into tables for a device and a model, where a row is an atom."""
-    if device.type == "cpu":
-        return split_by_width
-    return FewTables(cost=COST_OF_TABLE // floats_per_edge)
-
-
-def keep_together(counts: np.ndarray, numbers: np.ndarray) -> tuple[list[np.ndarray], int | None]:
-    """All atoms in one bucket, sorted by atomic number; a row is an atom."""
-    return [np.argsort(numbers, kind="stable")], None
-
-
-class NarrowRows:
-    """All atoms in one bucket, sorted by atomic number, with rows of ``width`` slots: no line graph."""
-
-    def __init__(self, width: int) -> None:
-        self.width = width
-
-    def __call__(
-        self, counts: np.ndarray, numbers: np.ndarray
-    ) -> tuple[list[np.ndarray], int | None]:
-        return [np.argsort(numbers, kind="stable")], self.width
-
-    @classmethod
-    def suited(cls, atoms: np.ndarray) -> NarrowRows:
-        """The width with the least work where ``atoms[c]`` atoms have c neighbours."""
-        widths = np.arange(4, max(4, len(atoms) - 1) + 1)
-        rows = np.maximum(-(-np.arange(len(atoms))[:, None] // widths), 1)
-        return cls(int(widths[np.argmin(atoms @ rows * (widths + ROW_COST))]))

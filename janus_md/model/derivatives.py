@@ -79,66 +79,66 @@ def predict(
     """
     if stress and bool((batch.volume <= 0).any()):
         raise UserError("stress was asked of a structure that is not periodic in three directions")
-    known, device = list(model.atomic_numbers), batch.graph.device
-    species = species_of(batch.numbers, known).to(device, non_blocking=True)
-    composition = batch.composition.index_select(
-        1, torch.tensor(known).to(device, non_blocking=True)
-    )
-    derivatives = forces or stress
-    vectors = [v.detach().requires_grad_(derivatives) for v in batch.vectors]
-    inputs = Inputs(
-        species,
-        batch.graph,
-        batch.neighbours,
-        batch.owners,
-        vectors,
-        batch.line_counts,
-        batch.task,
-        batch.charge,
-        batch.spin,
-        composition,
-    )
+    inputs = _inputs(model, batch, differentiated=forces or stress)
+    gradients: list[Tensor] = []
     # An exported model's shapes change from call to call, so specialising on them would only cost time.
     plain = torch.jit.optimized_execution(False)
     with torch.set_grad_enabled(training), plain:
-        if derivatives:
-            if engine is None:
-                slots = sum(table.numel() for table in batch.neighbours)
-                kept = _kept(device)
-                large = activations(model, slots) > kept and not training
-                engine = RecomputingDerivatives(model, kept) if large else PlainDerivatives(model)
+        if forces or stress:
+            engine = engine or _engine(model, batch, training)
             rows, features, gradients = engine(inputs)
         else:
             rows, features = model(*inputs)
         moments = model.magmoms(features)
-        back = torch.arange(len(batch.numbers), device=rows.device)
-        back[batch.order] = back[: batch.num_atoms].clone()
-        owned = batch.graph[: batch.num_atoms]
-        energy = rows.new_zeros(batch.num_graphs).index_add(0, owned, rows)
-        force_rows = stress_rows = virial_rows = None
-        if derivatives:
-            force_rows = forces_from(gradients, batch)
-            if stress:
-                virial_rows = virials_from(gradients, batch)
-                total = virial_rows.new_zeros(batch.num_graphs, 3, 3)
-                total = total.index_add(0, batch.graph, virial_rows)
-                volume = batch.volume.to(device, non_blocking=True)
-                stress_rows = -total / volume[:, None, None]
+        if not training:
+            rows, moments = rows.detach(), moments.detach()
+        virials = virials_from(gradients, batch) if stress else None
+        own = batch.graph[: batch.num_atoms]
+        return Prediction(
+            energy=rows.new_zeros(batch.num_graphs).index_add(0, own, rows),
+            energies=_in_input_order(rows, batch),
+            forces=_in_input_order(forces_from(gradients, batch), batch) if forces else None,
+            stress=None if virials is None else stress_from(virials, batch),
+            virials=None if virials is None else _in_input_order(virials, batch),
+            # Without such a head there are none for atoms that are there.
+            magmoms=_in_input_order(moments, batch) if len(moments) == len(rows) else None,
+        )
 
-    def in_input_order(values: Tensor | None) -> Tensor | None:
-        return None if values is None else values[back[: len(values)]]
 
-    energies = rows[back[: len(rows)]]
-    return Prediction(
-        energy=energy if training else energy.detach(),
-        energies=energies if training else energies.detach(),
-        forces=in_input_order(force_rows) if forces else None,
-        stress=stress_rows,
-        virials=in_input_order(virial_rows),
-        magmoms=in_input_order(moments if training else moments.detach())
-        if moments.numel() or not len(rows)
-        else None,
+def _inputs(
+    model: MatRISMoE | torch.jit.ScriptModule, batch: GraphBatch, differentiated: bool
+) -> Inputs:
+    """``differentiated``: with edge vectors that gradients are taken of."""
+    known, device = list(model.atomic_numbers), batch.graph.device
+    columns = torch.tensor(known).to(device, non_blocking=True)
+    return Inputs(
+        species_of(batch.numbers, known).to(device, non_blocking=True),
+        batch.graph,
+        batch.neighbours,
+        batch.owners,
+        [vectors.detach().requires_grad_(differentiated) for vectors in batch.vectors],
+        batch.line_counts,
+        batch.task,
+        batch.charge,
+        batch.spin,
+        batch.composition.index_select(1, columns),
     )
+
+
+def _engine(model: MatRISMoE | torch.jit.ScriptModule, batch: GraphBatch, training: bool) -> Engine:
+    """Operation by operation, or for an evaluation that would keep much block by block."""
+    slots = sum(table.numel() for table in batch.neighbours)
+    kept = _kept(batch.graph.device)
+    if not training and activations(model, slots) > kept:
+        return RecomputingDerivatives(model, kept)
+    return PlainDerivatives(model)
+
+
+def _in_input_order(values: Tensor, batch: GraphBatch) -> Tensor:
+    """Rows of the batch's atoms, and of its ghosts where there are rows of them: ghosts stay where they are."""
+    place = torch.arange(len(values), device=values.device)
+    place[batch.order] = place[: batch.num_atoms].clone()
+    return values[place]
 
 
 def _kept(device: torch.device) -> float:
@@ -164,6 +164,12 @@ def virials_from(gradients: list[Tensor], batch: GraphBatch) -> Tensor:
     ends = torch.cat([table.flatten() for table in batch.neighbours])
     shared = torch.cat([half.reshape(-1, 3, 3) for half in halves])
     return _sum_by_centre(halves, batch).index_add(0, ends, shared)
+
+
+def stress_from(virials: Tensor, batch: GraphBatch) -> Tensor:
+    """Virials of atoms and ghosts as in the batch, [N_all, 3, 3] → stress, eV/Å³, [B, 3, 3]."""
+    total = virials.new_zeros(batch.num_graphs, 3, 3).index_add(0, batch.graph, virials)
+    return -total / batch.volume.to(total.device, non_blocking=True)[:, None, None]
 
 
 def _sum_by_centre(values: list[Tensor], batch: GraphBatch) -> Tensor:

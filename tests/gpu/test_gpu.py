@@ -16,13 +16,13 @@ from training_support import metals
 from janus_md import JanusCalculator
 from janus_md.export import export_model
 from janus_md.graph import GraphBatch, batch_graphs, build_graph
-from janus_md.graph.batch import Layout, NarrowRows, keep_together, split_by_width
+from janus_md.graph.tables import Layout, NarrowRows, keep_together, split_by_width
 from janus_md.io import write_frames
 from janus_md.model import MatRISMoE, predict, preset
 from janus_md.model.engine import Engine
 from janus_md.model.recompute import RecomputingDerivatives
-from janus_training.batches import GraphStore
 from janus_training.config import Config
+from janus_training.graph_store import GraphStore
 from janus_training.loop import train
 from janus_training.metrics import read_metrics
 from janus_training.model_section import resolve_model

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from janus_md.errors import UserError
 from janus_md.graph import batch_graphs, build_graph, neighbour_pairs
-from janus_md.graph.batch import (
+from janus_md.graph.neighbours import SMALLEST_DISTANCE
+from janus_md.graph.tables import (
     ROW_COST,
     FewTables,
     Layout,
@@ -25,7 +26,6 @@ from janus_md.graph.batch import (
     split_by_width,
     suited_to,
 )
-from janus_md.graph.neighbours import SMALLEST_DISTANCE
 
 
 @st.composite

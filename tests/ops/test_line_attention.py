@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 from janus_md.graph import batch_graphs, build_graph
-from janus_md.graph.batch import keep_together
+from janus_md.graph.tables import keep_together
 from janus_md.model import MatRISMoE, line_attention, predict, preset
 from janus_md.model.basis import chebyshev
 from janus_md.model.engine import Engine

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from janus_md.io import read_frames
-from janus_training.batches import GraphStore
 from janus_training.config import BatchConfig
+from janus_training.graph_store import GraphStore
 from janus_training.parallel.balance import assign, predicted_cost
 from janus_training.sampler import BudgetSampler
 

@@ -9,8 +9,8 @@ from parallel_support.gradients import shares_of, store_of, validated
 
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE, preset
-from janus_training.batches import GraphStore
 from janus_training.config import ParallelConfig
+from janus_training.graph_store import GraphStore
 from janus_training.memory import training_bytes
 from janus_training.parallel.janus import Janus
 from janus_training.parallel.mesh import Group, Mesh

@@ -4,7 +4,7 @@ import pytest
 from parallel_support.gradients import frames
 from parallel_support.stores import counted, facts, fault_of_a_frame
 
-from janus_training.batches import GraphStore
+from janus_training.graph_store import GraphStore
 from janus_training.parallel.processes import on_ranks
 
 

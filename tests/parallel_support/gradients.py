@@ -14,11 +14,11 @@ import torch.distributed as dist
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from janus_md.graph import batch as tables
-from janus_md.graph.batch import NarrowRows
+from janus_md.graph import tables
+from janus_md.graph.tables import NarrowRows
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE, preset
-from janus_training.batches import Batch, GraphStore
+from janus_training.batches import Batch
 from janus_training.config import (
     BatchConfig,
     LossConfig,
@@ -27,6 +27,7 @@ from janus_training.config import (
     TermConfig,
 )
 from janus_training.evaluate import predict_frames, with_volumes
+from janus_training.graph_store import GraphStore
 from janus_training.loss import loss_terms, total_loss
 from janus_training.memory import training_bytes
 from janus_training.optimizer import build_optimizer

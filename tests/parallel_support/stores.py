@@ -9,15 +9,15 @@ from ase.build import molecule
 
 from janus_md.errors import UserError
 from janus_md.io import Frame
-from janus_training import batches
-from janus_training.batches import GraphStore
+from janus_training import graph_store
+from janus_training.graph_store import GraphStore
 from janus_training.parallel.mesh import make_mesh
 from parallel_support.gradients import frames
 
 
 def counted(number: int) -> dict[str, Any]:
     """What a rank of a mesh knows of the first ``number`` frames, and how many graphs it built for it."""
-    with patch.object(batches, "build_graph", wraps=batches.build_graph) as built:
+    with patch.object(graph_store, "build_graph", wraps=graph_store.build_graph) as built:
         store = GraphStore(frames()[:number], ["a"], 4.0, 3.0, 1.0, make_mesh(1))
     return {"built": built.call_count} | facts(store)
 

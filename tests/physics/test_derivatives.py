@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from janus_md.graph import batch, batch_graphs, build_graph
+from janus_md.graph import batch_graphs, build_graph, tables
 from janus_md.model import derivatives, predict
 
 STEP = 1e-4
@@ -96,8 +96,8 @@ def test_second_derivatives_of_a_force_loss(model, molecule) -> None:
 def test_recomputed_blocks_give_the_same_forces(evaluate, crystal, molecule, monkeypatch) -> None:
     kept = evaluate(crystal, molecule)
     monkeypatch.setattr(derivatives, "KEPT", 0)
-    monkeypatch.setattr(batch, "LARGEST_BUCKET", 50)
-    monkeypatch.setattr(batch, "SMALLEST_BUCKET", 1)
+    monkeypatch.setattr(tables, "LARGEST_BUCKET", 50)
+    monkeypatch.setattr(tables, "SMALLEST_BUCKET", 1)
     again = evaluate(crystal, molecule)
     np.testing.assert_allclose(again.energy.numpy(), kept.energy.numpy(), atol=1e-11)
     np.testing.assert_allclose(again.forces.numpy(), kept.forces.numpy(), atol=1e-10)

@@ -13,9 +13,9 @@ from training_support import metals
 from janus_md.errors import UserError
 from janus_md.io import Frame, write_frames
 from janus_md.io.split import split_shares
-from janus_training.batches import GraphStore
 from janus_training.config import DataConfig, SetConfig
 from janus_training.data import Frames, load_frames
+from janus_training.graph_store import GraphStore
 from janus_training.prepare import energy_scale
 from janus_training.references import fit_references, reference_energies
 

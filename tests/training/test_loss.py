@@ -8,9 +8,10 @@ from ase.build import bulk, molecule
 from janus_md.graph import batch_graphs, build_graph
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE, predict, preset
-from janus_training.batches import GraphStore, targets_of
+from janus_training.batches import targets_of
 from janus_training.config import LossConfig, TermConfig
 from janus_training.evaluate import with_volumes
+from janus_training.graph_store import GraphStore
 from janus_training.loss import loss_terms, penalty, total_loss
 
 ALL = LossConfig(

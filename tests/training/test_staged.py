@@ -16,7 +16,7 @@ from torch._inductor.exc import InvalidCxxCompiler
 
 from janus_md.errors import UserError
 from janus_md.graph import GraphBatch, batch_graphs, build_graph
-from janus_md.graph.batch import Layout, NarrowRows, keep_together
+from janus_md.graph.tables import Layout, NarrowRows, keep_together
 from janus_md.model import MatRISMoE, predict, preset
 from janus_md.model.engine import PlainDerivatives
 from janus_training import staged

@@ -8,8 +8,8 @@ from training_support import metals
 
 from janus_md.errors import UserError
 from janus_md.model import MatRISMoE
-from janus_training.batches import GraphStore
 from janus_training.config import Config
+from janus_training.graph_store import GraphStore
 from janus_training.model_section import resolve_model
 from janus_training.optimizer import build_optimizer
 from janus_training.parallel.janus import Janus

@@ -15,9 +15,9 @@ from janus_md.errors import UserError, nearest
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE, ModelConfig, load_model, predict
 from janus_md.model.checkpoint import load_description
-from janus_training.batches import GraphStore
 from janus_training.config import Config, StartConfig
 from janus_training.evaluate import BUDGET, batches_within
+from janus_training.graph_store import GraphStore
 from janus_training.model_section import resolve_model
 from janus_training.references import References, fit_references
 

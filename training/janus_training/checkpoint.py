@@ -19,7 +19,6 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from threading import Event
-from types import TracebackType
 
 import torch
 from torch import Tensor
@@ -62,12 +61,7 @@ class Checkpoints:
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         """Finish what is being written, unless something went wrong: other ranks may be gone."""
         if kind is not None:
             self._abandoned.set()

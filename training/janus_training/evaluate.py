@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from janus_md.calculators.source import Source, open_source
 from janus_md.errors import UserError, nearest
 from janus_md.graph import GraphBatch
-from janus_md.graph.batch import suited_to
+from janus_md.graph.tables import suited_to
 from janus_md.io import Frame, LabelKeys, read_frames
 from janus_md.model import MatRISMoE, Prediction, predict
-from janus_training.batches import GraphStore
 from janus_training.config import BatchConfig
+from janus_training.graph_store import GraphStore
 from janus_training.sampler import RESOURCES, pack
 
 BUDGET = BatchConfig(edges=20_000)

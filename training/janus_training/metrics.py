@@ -9,7 +9,6 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -95,12 +94,7 @@ class Reporter:
             self._job = self._bar.add_task("train", total=1.0, left="", message="")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._exit.close()
 
     def step(self, step: int, progress: float, minutes_left: float, message: str) -> None:

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from janus_md.errors import UserError
-from janus_md.graph.batch import Layout, NarrowRows, keep_together, suited_to
+from janus_md.graph.tables import Layout, NarrowRows, keep_together, suited_to
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE
-from janus_training.batches import LABELS, GraphStore
+from janus_training.batches import LABELS
 from janus_training.beginning import started_section
 from janus_training.config import Config, LossConfig
 from janus_training.data import Frames, check_elements
+from janus_training.graph_store import GraphStore
 from janus_training.model_section import resolve_model
 from janus_training.parallel.mesh import Mesh
 from janus_training.references import References, reference_energies, spread_beyond

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from janus_md.errors import UserError
-from janus_training.batches import prefetch
 from janus_training.checkpoint import Checkpoints
 from janus_training.config import Config
 from janus_training.ema import Ema
@@ -21,6 +20,7 @@ from janus_training.optimizer import build_optimizer, peak_rate, set_rate
 from janus_training.parallel.evaluate import predict_shared
 from janus_training.parallel.janus import Janus
 from janus_training.parallel.share import Share, Shares
+from janus_training.prefetch import prefetch
 from janus_training.prepare import Data
 from janus_training.profile import StepProfile
 from janus_training.progress import Progress

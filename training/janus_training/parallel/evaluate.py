@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from janus_training.batches import GraphStore
 from janus_training.config import BatchConfig
 from janus_training.evaluate import Floats, Result, batches_within, results_of, with_volumes
+from janus_training.graph_store import GraphStore
 from janus_training.parallel.janus import Janus
 from janus_training.parallel.tokens import count_tokens
 from janus_training.sampler import RESOURCES

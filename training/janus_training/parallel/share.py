@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from janus_md.graph.batch import Layout
-from janus_training.batches import Batch, GraphStore, Targets, targets_of
+from janus_md.graph.tables import Layout
+from janus_training.batches import Batch, Targets, targets_of
+from janus_training.graph_store import GraphStore
 from janus_training.parallel.balance import Assignment, assign, predicted_cost
 from janus_training.parallel.graph import Halo, Part, bisect, join_halos, take_part
 from janus_training.parallel.mesh import Mesh

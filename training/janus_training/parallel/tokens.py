@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from janus_md.graph.batch import NUMBERS, Layout, table_rows
+from janus_md.graph.batch import NUMBERS
+from janus_md.graph.tables import Layout, table_rows
 
 Integers = NDArray[np.int64]
 

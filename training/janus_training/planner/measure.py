@@ -19,8 +19,8 @@ from scipy.optimize import nnls
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE
 from janus_md.process_memory import memory_limit
-from janus_training.batches import GraphStore
 from janus_training.config import Config
+from janus_training.graph_store import GraphStore
 from janus_training.model_section import resolve_model
 from janus_training.optimizer import build_optimizer
 from janus_training.parallel.janus import Janus

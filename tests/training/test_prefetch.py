@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 import torch
 
-from janus_training.batches import prefetch
+from janus_training.prefetch import prefetch
 
 
 @pytest.fixture
