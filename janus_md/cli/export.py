@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,8 +32,11 @@ def export(
     from janus_md.calculators.source import checkpoint_folder
     from janus_md.export import export_model
     from janus_md.model.checkpoint import load_model
+    from janus_training.progress import STATE, read_progress
 
     folder = checkpoint_folder(run)
+    # A checkpoint may be the model alone.
+    untrained = (folder / STATE).is_file() and read_progress(folder).step == 0
     frames = run_frames(folder)
     manifest = export_model(
         load_model(folder),
@@ -49,14 +51,8 @@ def export(
         f"{folder} -> {output}: {len(manifest.elements)} elements, {manifest.dtype},"
         f" agrees with the checkpoint on {checked}"
     )
-    if step_of(folder) == 0:
+    if untrained:
         typer.echo(f"warning: {folder} is from before the first step of training", err=True)
-
-
-def step_of(checkpoint: Path) -> int | None:
-    """Of the training that wrote ``checkpoint``; None where the model alone was kept."""
-    state = checkpoint / "training.json"
-    return int(json.loads(state.read_text())["step"]) if state.is_file() else None
 
 
 def run_frames(checkpoint: Path) -> list[Atoms]:

@@ -190,12 +190,12 @@ def _table(whole: _SideBySide, atoms: np.ndarray, narrow: int | None, place: np.
     row_of_owner = np.arange(len(rows)) - np.repeat(_before(per_atom), per_atom)
     slots = row_of_owner[:, None] * width + np.arange(width)
     used = slots < whole.counts[rows, None]
-    edges = whole.starts[rows, None] + slots
+    edges = (whole.starts[rows, None] + slots)[used]
     neighbours = np.broadcast_to(place[rows, None], slots.shape).copy()
-    neighbours[used] = place[whole.neighbours[edges[used]]]
+    neighbours[used] = place[whole.neighbours[edges]]
     vectors = np.zeros((*slots.shape, 3))
     vectors[..., 0] = FAR_AWAY
-    vectors[used] = whole.vectors[edges[used]]
+    vectors[used] = whole.vectors[edges]
     return _Table(
         neighbours,
         owners if narrow else owners[:0],

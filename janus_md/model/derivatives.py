@@ -93,15 +93,15 @@ def predict(
         if not training:
             rows, moments = rows.detach(), moments.detach()
         virials = virials_from(gradients, batch) if stress else None
-        own = batch.graph[: batch.num_atoms]
+        own, place = batch.graph[: batch.num_atoms], _places(batch)
         return Prediction(
             energy=rows.new_zeros(batch.num_graphs).index_add(0, own, rows),
-            energies=_in_input_order(rows, batch),
-            forces=_in_input_order(forces_from(gradients, batch), batch) if forces else None,
+            energies=rows[place[: len(rows)]],
+            forces=forces_from(gradients, batch)[place] if forces else None,
             stress=None if virials is None else stress_from(virials, batch),
-            virials=None if virials is None else _in_input_order(virials, batch),
+            virials=None if virials is None else virials[place],
             # Without such a head there are none for atoms that are there.
-            magmoms=_in_input_order(moments, batch) if len(moments) == len(rows) else None,
+            magmoms=moments[place[: len(rows)]] if len(moments) == len(rows) else None,
         )
 
 
@@ -134,11 +134,11 @@ def _engine(model: MatRISMoE | torch.jit.ScriptModule, batch: GraphBatch, traini
     return PlainDerivatives(model)
 
 
-def _in_input_order(values: Tensor, batch: GraphBatch) -> Tensor:
-    """Rows of the batch's atoms, and of its ghosts where there are rows of them: ghosts stay where they are."""
-    place = torch.arange(len(values), device=values.device)
+def _places(batch: GraphBatch) -> Tensor:
+    """Row in the batch of each atom of the input, then of the ghosts, which stay where they are; int64 [N_all]."""
+    place = torch.arange(len(batch.numbers), device=batch.graph.device)
     place[batch.order] = place[: batch.num_atoms].clone()
-    return values[place]
+    return place
 
 
 def _kept(device: torch.device) -> float:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -381,10 +382,11 @@ def test_a_model_from_before_the_first_step_is_not_exported_in_silence(
 ) -> None:
     from janus_md.model import MatRISMoE, preset
     from janus_md.model.checkpoint import save_model
+    from janus_training.progress import STATE, Progress
 
     checkpoint = tmp_path / "run" / "checkpoints" / "best"
     save_model(MatRISMoE(preset("tiny", elements=["Si"])), checkpoint)
-    (checkpoint / "training.json").write_text(json.dumps({"step": step}))
+    (checkpoint / STATE).write_text(json.dumps(asdict(Progress(step=step))))
     code, _, error = call(capsys, "export", tmp_path / "run", "-o", tmp_path / "m.janus.pt")
     assert code == 0, error
     assert ("from before the first step of training" in error) == warned

@@ -108,7 +108,7 @@ def test_a_killed_process_goes_on_to_the_last_bit(
     while len(read_metrics(run)) < 25 and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(blow)
-    message = process.communicate(timeout=300)[1]
+    message = process.communicate(timeout=60)[1]
     if blow == signal.SIGTERM:
         assert process.returncode == 2 and "continue it with --resume" in message
     subprocess.run([*command, "-o", str(run), "--resume"], check=True)
@@ -116,13 +116,9 @@ def test_a_killed_process_goes_on_to_the_last_bit(
 
 
 def test_a_run_with_a_time_limit_keeps_to_it(config: Config, tmp_path: Path) -> None:
-    changes = {
-        "train": config.train.model_copy(update={"steps": None, "max_minutes": 0.4}),
-        # Longer than a step, however busy the machine.
-        "schedule": config.schedule.model_copy(update={"final": 0.2}),
-    }
+    limited = config.train.model_copy(update={"steps": None, "max_minutes": 0.4})
     start = time.monotonic()
-    run = train(config.model_copy(update=changes), tmp_path / "run")
+    run = train(config.model_copy(update={"train": limited}), tmp_path / "run")
     assert time.monotonic() - start < 0.4 * 60
     rows = [row for row in read_metrics(run) if row["kind"] == "train"]
     assert rows[-1]["lr"] == pytest.approx(config.optimiser.lr * config.schedule.lr_end)
