@@ -11,13 +11,17 @@ import argparse
 import json
 import resource
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 from ase.build import bulk
 
 from janus_md.export import export_model
-from janus_md.lammps import input_lines, run, write_data
+from janus_md.lammps import build_plugin, input_lines, run, write_data
 from janus_md.model import MatRISMoE, preset
 
 LATTICE = 5.43
@@ -35,7 +39,7 @@ def silicon_model(path: Path, name: str = "small", **overrides: object) -> Path:
 
 
 def evaluate(cells: int, model: Path, style: str) -> dict[str, float]:
-    """The peak of memory of one evaluation in a process of its own."""
+    """The peak of memory of one evaluation. To be called `alone`."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         atoms = bulk("Si", cubic=True, a=LATTICE) * (cells, cells, cells)
@@ -46,9 +50,18 @@ def evaluate(cells: int, model: Path, style: str) -> dict[str, float]:
         done = run(["-in", "in.lmp"], cwd=folder, capture=True)
         if done.returncode != 0:
             raise SystemExit(done.stdout + done.stderr)
-        # The largest of all children so far, which is the last: sizes grow.
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-        return {"atoms": len(atoms), "peak_bytes": peak}
+        return {"atoms": len(atoms), "peak_bytes": peak_of_children()}
+
+
+def peak_of_children() -> int:
+    """Bytes of the largest process that this one, or one of its children, has waited for."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+
+
+def alone(call: Callable[..., Any], *arguments: object) -> Any:
+    """What a call returns in a new process, whose children are those of the call only."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(call, *arguments).result()
 
 
 def main() -> None:
@@ -57,11 +70,12 @@ def main() -> None:
     parser.add_argument("--style", default="", help="more arguments of pair_style, e.g. 'chunk 50'")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
+    build_plugin()  # here, as the compiler takes more memory than a small evaluation
     with tempfile.TemporaryDirectory() as folder:
         model = silicon_model(Path(folder) / "small.janus.pt")
         rows = []
         for cells in sorted(options.cells):
-            rows.append(evaluate(cells, model, options.style))
+            rows.append(alone(evaluate, cells, model, options.style))
             if len(rows) > 1:
                 more = rows[-1]["atoms"] - rows[-2]["atoms"]
                 rows[-1]["bytes_per_atom"] = (

@@ -20,9 +20,12 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "speed"))
 
+from chosen import interpreters, refuse_unknown
 from figures import Figures, Row
 from measure import attempted
 from structures import MATERIALS, SIZES
+
+from janus_md.errors import UserError
 
 HERE = Path(__file__).resolve().parent
 SPEED = HERE.parent / "speed"
@@ -37,37 +40,58 @@ UNMATCHED = ("deepmd-compressed",)
 COUNTERPARTS = {"matched": "dense", "shallow-5": "shallow-5", "shallow-6": "shallow-6"}
 """Kinds of our models with as many parameters as a method, and what `speed/run_janus.py` calls them."""
 WORK = "dynamics"
+METHODS = [
+    "small", "fast",
+    *(one for names in PEERS.values() for name in names
+      for one in (name, *(f"{kind}-{name}" for kind in COUNTERPARTS if name not in UNMATCHED))),
+]  # fmt: skip
+"""In the order in which they take turns."""
 
 
 def main() -> None:
+    try:
+        options = read_options(sys.argv[1:])
+    except UserError as error:
+        raise SystemExit(str(error)) from None
+    figures = Figures(options.output)
+    for method in options.methods:
+        describe(figures, method, options.peers, options.memory_gb)
+        for size in sorted(options.sizes):
+            row = measured_row(figures, method, f"{options.material}-{size}", options)
+            told = row.get("failed") or f"{row['atom_steps_per_s']} /s, {row['peak_mb']} MB"
+            print(f"{row['system']:14}{method:28}{told}", flush=True)
+            if "failed" in row:
+                break
+    print(f"\n{table(figures)}")
+
+
+def read_options(words: list[str]) -> argparse.Namespace:
+    """The command line, with ``peers``: package → interpreter, and ``methods``.
+
+    Raises:
+        UserError: an unknown method or peer, or a method without its interpreter.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--material", choices=MATERIALS, default="silicon")
     parser.add_argument(
         "--sizes", nargs="+", type=int, choices=SIZES, default=[216, 512, 1000, 4096]
     )
     parser.add_argument("--peer", action="append", default=[], metavar="PACKAGE=PYTHON")
-    parser.add_argument("--only", nargs="+", metavar="METHOD")
+    parser.add_argument("--only", nargs="+", metavar="METHOD", help=", ".join(METHODS))
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--limit-s", type=float, default=300.0, help="processor s of one run")
     parser.add_argument("--memory-gb", type=float, default=16.0, help="address space of a process")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    peers = dict(text.split("=", 1) for text in options.peer)
-    figures = Figures(options.output)
-    methods = ["small", "fast"]
-    for package in peers:
-        for name in PEERS[package]:
-            kinds = [] if name in UNMATCHED else COUNTERPARTS
-            methods += [name, *(f"{kind}-{name}" for kind in kinds)]
-    for method in [name for name in methods if not options.only or name in options.only]:
-        describe(figures, method, peers, options.memory_gb)
-        for size in sorted(options.sizes):
-            row = measured_row(figures, method, f"{options.material}-{size}", peers, options)
-            told = row.get("failed") or f"{row['atom_steps_per_s']} /s, {row['peak_mb']} MB"
-            print(f"{row['system']:14}{method:28}{told}", flush=True)
-            if "failed" in row:
-                break
-    print(f"\n{table(figures)}")
+    options = parser.parse_args(words)
+    options.peers = interpreters(options.peer, PEERS)
+    refuse_unknown(options.only or [], METHODS)
+    there = {"janus", *options.peers}
+    known = [name for name in METHODS if needed_package(name) in there]
+    options.methods = [name for name in METHODS if name in (options.only or known)]
+    for method in options.methods:
+        if method not in known:
+            raise UserError(f"{method} needs --peer {needed_package(method)}=PYTHON")
+    return options
 
 
 def describe(figures: Figures, method: str, peers: dict[str, str], gigabytes: float) -> None:
@@ -88,14 +112,12 @@ def describe(figures: Figures, method: str, peers: dict[str, str], gigabytes: fl
     figures.describe(method, lines[-1])
 
 
-def measured_row(
-    figures: Figures, method: str, system: str, peers: dict[str, str], options: argparse.Namespace
-) -> Row:
+def measured_row(figures: Figures, method: str, system: str, options: argparse.Namespace) -> Row:
     if held := figures.find(method, system, WORK):
         return held
     package = package_of(method)
     lines, reason = attempted(
-        peers.get(package, sys.executable), HERE / f"dynamics_{package}.py", 1,
+        options.peers.get(package, sys.executable), HERE / f"dynamics_{package}.py", 1,
         model_name(figures, method), system, options.steps, options.limit_s, options.memory_gb,
     )  # fmt: skip
     row: Row = {"method": method, "system": system, "work": WORK, "steps": options.steps}
@@ -107,6 +129,12 @@ def measured_row(
 
 def package_of(method: str) -> str:
     return next((package for package, names in PEERS.items() if method in names), "janus")
+
+
+def needed_package(method: str) -> str:
+    """What has to be there for a method: its package, or that of the method whose parameters are counted first."""
+    counterpart = counterpart_of(method)
+    return package_of(counterpart[1] if counterpart else method)
 
 
 def counterpart_of(method: str) -> tuple[str, str] | None:

@@ -49,11 +49,10 @@ def main() -> None:
         train={"max_minutes": None, "steps": options.steps, "validate_every": 100_000},
     )
     seconds: dict[str, list[float]] = {name: [] for name in ways(options.cores)}
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(options.passes):
-            for name, way in ways(options.cores).items():
-                seconds[name].append(step_s(recipe, *way, Path(folder) / f"{number}"))
-                print(f"{name}: {seconds[name][-1]:.4f} s", flush=True)
+    for _ in range(options.passes):
+        for name, way in ways(options.cores).items():
+            seconds[name].append(step_s(recipe, *way))
+            print(f"{name}: {seconds[name][-1]:.4f} s", flush=True)
     found = summary(seconds)
     content = {"recipe": options.recipe, "steps": options.steps, "ways": found}
     options.output.write_text(json.dumps(content, indent=1) + "\n")
@@ -61,10 +60,11 @@ def main() -> None:
         print(f"| {name} | {row['step_s']:.3f} | {row['speed_up']:.2f} |")
 
 
-def step_s(recipe: dict[str, Any], ranks: int, threads: int, unit: int, folder: Path) -> float:
+def step_s(recipe: dict[str, Any], ranks: int, threads: int, unit: int) -> float:
     """Seconds of wall time a step, the mean over all but the first."""
     parts = {"train": {"threads": threads}, "parallel": {"unit": unit}}
-    return pace(trained(deep(recipe, **parts), ranks, folder))
+    with tempfile.TemporaryDirectory() as folder:
+        return pace(trained(deep(recipe, **parts), ranks, Path(folder) / "run"))
 
 
 def pace(rows: Rows) -> float:

@@ -4,7 +4,7 @@
 
 Runs one after the other on `hot-crystals-1k` and `mptrj-1k`: one process, four ranks that share parameters, graphs and
 experts, four ranks with `compress_experts: fp16`; writes losses by step, their differences, errors on the validation
-frames, and a picture. A run that is there already (`--runs`) is not done again.
+frames, and a picture. A finished run of the same recipe that `--runs` holds is not done again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from runs import Rows, deep, trained
+from runs import Rows, Run, all_trained, deep
+
+from janus_md.errors import UserError
 
 FOUR = {"unit": 4, "shard_graphs": "auto", "recompute": False}
 LAYOUTS: dict[str, tuple[int, dict[str, Any]]] = {
@@ -54,16 +56,10 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs-curves"))
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
-    curves: dict[str, Rows] = {}
-    for number, (name, (ranks, parallel)) in enumerate(LAYOUTS.items()):
-        folder = options.runs / str(number)
-        done = folder / "report.html"
-        if done.exists():
-            lines = (folder / "metrics.jsonl").read_text().splitlines()
-            curves[name] = [json.loads(line) for line in lines]
-        else:
-            settings = deep(recipe(options.data, options.steps), parallel=parallel)
-            curves[name] = trained(settings, ranks, folder)
+    try:
+        curves = dict(all_trained(layouts(recipe(options.data, options.steps), options.runs)))
+    except UserError as error:
+        raise SystemExit(str(error)) from None
     first = losses(curves["1 process"])
     found = {
         "steps": options.steps,
@@ -88,6 +84,14 @@ def main() -> None:
     draw(found["curves"], options.output.with_suffix(".png"))
     for name, curve in found["curves"].items():
         print(name, curve["relative_difference"], curve["validation"])
+
+
+def layouts(base: dict[str, Any], folder: Path) -> dict[str, Run]:
+    """Recipe, ranks and folder of each layout."""
+    return {
+        name: (deep(base, parallel=parallel), ranks, folder / str(number))
+        for number, (name, (ranks, parallel)) in enumerate(LAYOUTS.items())
+    }
 
 
 def losses(rows: Rows) -> list[float]:

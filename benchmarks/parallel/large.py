@@ -4,7 +4,8 @@
 
 Crystals of two elements each, labelled with EMT. Weights, gradients and momentum are divided over the ranks, a block's
 weights are restored when it is computed, and only experts that the step's elements need. There is no averaging (another
-copy of the weights) and checkpoints are not written from a copy. What `--runs` holds is not run again.
+copy of the weights) and checkpoints are not written from a copy. A finished run of the same recipe that `--runs` holds
+is not done again.
 """
 
 from __future__ import annotations
@@ -17,16 +18,22 @@ from typing import Any
 from policies import alloys
 from runs import trained
 
+from janus_md.errors import UserError
+
+CRYSTALS = 4
+FRAMES = f"{CRYSTALS}-alloys.extxyz"
+"""Named by their number, as `policies.py` may have put others there."""
+
 
 def recipe(folder: Path, ranks: int, steps: int, method: str) -> dict[str, Any]:
     return {
         "model": {"preset": "moe-s", "line_blocks": 1, "cutoff": 4.0, "line_cutoff": 3.0},
         "data": {
             "root": str(folder.resolve()),
-            "sets": [{"path": "alloys.extxyz", "task": "emt"}],
+            "sets": [{"path": FRAMES, "task": "emt"}],
             "valid_fraction": 0.0,
         },
-        "batch": {"structures": 4},  # all of them: losses of steps compare
+        "batch": {"structures": CRYSTALS},  # all of them: losses of steps compare
         "loss": {"energy": {"weight": 1.0}, "forces": {"weight": 10.0}},
         "optimiser": {"method": method, "lr": 0.0001},
         "ema": {"decay": 0.0},
@@ -48,14 +55,12 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     options.runs.mkdir(exist_ok=True)
-    if not (options.runs / "alloys.extxyz").exists():
-        alloys(options.runs / "alloys.extxyz", count=4)
-    folder = options.runs / "run"
-    if (folder / "metrics.jsonl").exists():
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    else:
-        settings = recipe(options.runs, options.ranks, options.steps, options.method)
-        rows = trained(settings, options.ranks, folder)
+    alloys(options.runs / FRAMES, count=CRYSTALS)
+    settings = recipe(options.runs, options.ranks, options.steps, options.method)
+    try:
+        rows = trained(settings, options.ranks, options.runs / "run")
+    except UserError as error:
+        raise SystemExit(str(error)) from None
     steps = [row for row in rows if row["kind"] == "train"]
     found = {
         "ranks": options.ranks,

@@ -3,7 +3,8 @@
     python benchmarks/parallel/policies.py --ranks 4 -o benchmarks/results/parallel_policies.json
 
 A model whose weights outweigh its activations takes a few steps in each layout, one after the other; of each step the
-ledger's tables are taken (medians over the steps after the first two; memory: the peak of a rank).
+ledger's tables are taken (medians over the steps after the first two; memory: the peak of a rank). A finished run of
+the same recipe that `--runs` holds is not done again.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from runs import Rows, deep, trained
+from runs import Rows, Run, all_trained, deep
 
+from janus_md.errors import UserError
 from janus_md.io import Frame, write_frames
 
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -76,14 +78,22 @@ def main() -> None:
     alloys(options.runs / "alloys.extxyz")
     base = recipe(options.runs, options.blocks, options.width, options.steps)
     found = {}
-    for number, (name, parallel) in enumerate(LAYOUTS.items()):
-        rows = trained(
-            deep(base, parallel={"unit": options.ranks} | parallel), options.ranks, options.runs / str(number)
-        )  # fmt: skip
-        found[name] = summary(rows)
-        print(name, found[name], flush=True)
+    try:
+        for name, rows in all_trained(layouts(base, options.ranks, options.runs)):
+            found[name] = summary(rows)
+            print(name, found[name], flush=True)
+    except UserError as error:
+        raise SystemExit(str(error)) from None
     content = {"ranks": options.ranks, "blocks": options.blocks, "width": options.width}
     options.output.write_text(json.dumps(content | {"layouts": found}, indent=1) + "\n")
+
+
+def layouts(base: dict[str, Any], ranks: int, folder: Path) -> dict[str, Run]:
+    """Recipe, ranks and folder of each layout."""
+    return {
+        name: (deep(base, parallel={"unit": ranks} | parallel), ranks, folder / str(number))
+        for number, (name, parallel) in enumerate(LAYOUTS.items())
+    }
 
 
 def summary(rows: Rows) -> dict[str, Any]:

@@ -20,11 +20,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from chosen import interpreters, refuse_unknown
 from figures import TITLES, Figures, Row, tables
 from measure import attempted
 from structures import MATERIALS, SIZES
 
-from janus_md.errors import UserError, nearest
+from janus_md.errors import UserError
 
 HERE = Path(__file__).resolve().parent
 OURS = ("small", "fast", "10m")
@@ -175,20 +176,11 @@ def read_plan(words: list[str]) -> Plan:
     parser.add_argument("--again", action="store_true", help="measure what FILE holds again")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE")
     options = parser.parse_args(words)
-    peers = {}
-    for text in options.peer:
-        package, _, python = text.partition("=")
-        if package not in PEERS:
-            raise UserError(f"peer {package!r} is unknown{nearest(package, PEERS)}")
-        if not Path(python).is_file():
-            raise UserError(f"--peer {text}: there is no interpreter {python!r}")
-        peers[package] = python
+    peers = interpreters(options.peer, PEERS)
     known = {*OURS, *(name for package in peers for name in PEERS[package])}
     methods = [name for name in METHODS if name in known or MATCHED.get(name) in known]
     if options.only:
-        for name in options.only:
-            if name not in METHODS:
-                raise UserError(f"method {name!r} is unknown{nearest(name, METHODS)}")
+        refuse_unknown(options.only, METHODS)
         methods = [name for name in METHODS if name in options.only]
     for name in ("threads", "repeats", "limit_s", "memory_gb"):
         if getattr(options, name) <= 0:

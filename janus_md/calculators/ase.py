@@ -49,7 +49,7 @@ class JanusCalculator(Calculator):
     """
 
     implemented_properties = [  # noqa: RUF012 - ASE declares it without ClassVar
-        "energy", "free_energy", "energies", "forces", "stress", "stresses", "magmoms", "magmom",
+        "energy", "free_energy", "energies", "forces", "stress", "stresses", "magmoms",
     ]  # fmt: skip
     # Results depend on nothing else of the atoms, except charge and spin in `info`.
     ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012
@@ -73,7 +73,7 @@ class JanusCalculator(Calculator):
         self.task = self._task_index(task)
         if not self.source.magmoms:
             self.implemented_properties = [
-                name for name in self.implemented_properties if not name.startswith("magmom")
+                name for name in self.implemented_properties if name != "magmoms"
             ]
         self._electrons = (0.0, 0.0)
 
@@ -194,7 +194,6 @@ def _results(prediction: Prediction, volume: float) -> dict[str, Any]:
         results["stresses"] = full_3x3_to_voigt_6_stress(-_array(prediction.virials) / volume)
     if prediction.magmoms is not None:
         results["magmoms"] = _array(prediction.magmoms).astype(np.float64)
-        results["magmom"] = float(results["magmoms"].sum())
     return results
 
 

@@ -38,7 +38,7 @@ def relax(
     """Relax a copy of ``atoms`` with its calculator.
 
     ``fmax`` in eV/Å; with ``cell`` the stress is driven to zero too (three periodic directions are
-    needed, else ``UserError``). ``report`` receives one line per tenth of the steps taken.
+    needed, else ``UserError``). ``report`` receives one line every ten steps.
     """
     if cell and not atoms.pbc.all():
         raise UserError(

@@ -50,6 +50,10 @@ def checkpoint_folder(path: str | Path) -> Path:
         raise UserError(
             f"{path} is a file, not the folder of a run: name the one that 'janus-md train' wrote"
         )
+    if (path / "checkpoints").is_dir():
+        raise UserError(
+            f"the run {path} has no checkpoint yet: let 'janus-md train' come to its first validation"
+        )
     raise UserError(
         f"{path} holds neither a checkpoint ({DESCRIPTION}) nor a run's checkpoints/best:"
         " name the folder that 'janus-md train' wrote"

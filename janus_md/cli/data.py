@@ -85,9 +85,11 @@ def split(
     shares: Annotated[
         list[float], typer.Option("--share", "-s", help="Share of each part; they add up to 1.")
     ],
-    seed: Annotated[int, typer.Option(help="Decides which frame goes where.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides which frame goes where.")] = 0,
+    keys: Keys = None,
 ) -> None:
     """Split the frames of SOURCE at random, e.g. -o train.extxyz -s 0.9 -o valid.extxyz -s 0.1."""
+    names = label_keys(keys)
     from janus_md.io import read_frames, write_frames
     from janus_md.io.split import split_shares
 
@@ -98,7 +100,7 @@ def split(
     for output in outputs:
         if output.exists():
             raise UserError(f"{output} exists already; choose another name or remove it")
-    frames = read_frames(source)
+    frames = read_frames(source, keys=names)
     for output, part in zip(outputs, split_shares(len(frames), shares, seed), strict=True):
         write_frames(output, [frames[index] for index in part])
         typer.echo(f"{output}: {len(part)} frames")

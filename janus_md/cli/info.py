@@ -65,6 +65,8 @@ def _describe_folder(path: Path) -> Facts:
     try:
         folder = checkpoint_folder(path)
     except UserError:
+        if (path / "checkpoints").is_dir():
+            raise
         return _describe_data(path)
     from janus_md.export.write import active_parameters
     from janus_md.model.checkpoint import load_model

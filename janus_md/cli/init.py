@@ -24,7 +24,9 @@ def init(
     ],
     output: ModelOutput,
     elements: Elements = None,
-    seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Seed of the random weights.")
+    ] = 0,
     precision: Arithmetic = Precision.single,
     force: Force = False,
 ) -> None:

@@ -33,6 +33,10 @@ def build(
     from janus_md.errors import UserError
     from janus_md.lammps import build_custom, build_plugin
 
+    if headers is None and (mpi_include or output or bigbig):
+        raise UserError(
+            "--mpi-include, --output and --bigbig are for a LAMMPS of your own: give --headers as well"
+        )
     if headers is None:
         typer.echo(build_plugin(force=force, report=typer.echo))
         return

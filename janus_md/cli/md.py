@@ -33,7 +33,7 @@ def md(
     timestep: Annotated[float, typer.Option(help="fs.", min=1e-6)] = 1.0,
     steps: Annotated[int, typer.Option(help="Number of steps.", min=0)] = 1000,
     every: Annotated[int, typer.Option(help="Write every so many steps.", min=1)] = 10,
-    seed: Annotated[int, typer.Option(help="Seed of velocities and thermostat.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of velocities and thermostat.")] = 0,
     task: Task = None,
     charge: Charge = None,
     spin: Spin = None,

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from janus_md.errors import UserError, nearest
 
 
 def refuse_existing(path: Path, force: bool) -> None:
-    """Raise ``UserError`` where ``path`` exists and may not be replaced.
+    """Raise ``UserError`` where ``path`` exists and may not be replaced, or cannot be written.
 
-    A missing parent folder is an error too: better now than after the work is done.
+    Better now than after the work is done.
     """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: give the name of a file")
     if path.exists() and not force:
         raise UserError(f"{path} already exists: give another name, or --force to replace it")
-    if not path.absolute().parent.is_dir():
+    folder = path.absolute().parent
+    if not folder.is_dir():
         raise UserError(f"the folder of {path} does not exist: create {path.parent} first")
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as fault:
+        raise UserError(
+            f"{path} cannot be written ({fault.strerror}): choose another folder"
+        ) from fault
+    if path.exists() and not os.access(path, os.W_OK):
+        raise UserError(f"{path} is protected against writing: give another name")
 
 
 def refuse_other_ending(path: Path) -> None:

@@ -52,7 +52,7 @@ def merge_experts(model: MatRISMoE, elements: Sequence[str] | None = None) -> Ma
     merged = copy.deepcopy(model, perceptrons)
     merged.config = config
     merged.atomic_numbers = config.atomic_numbers
-    merged.num_elements = len(wanted)
+    merged.num_elements = merged.geometry.num_elements = len(wanted)
     with torch.no_grad():
         embedding = merged.embedding
         embedding.element = nn.Embedding.from_pretrained(embedding.element.weight[species].clone())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import ase
 import numpy as np
-from ase.geometry import complete_cell
+from ase.geometry import complete_cell, minkowski_reduce
 from vesin import NeighborList
 
 from janus_md.errors import UserError
@@ -109,7 +109,7 @@ def build_graph(atoms: ase.Atoms, cutoff: float, line_cutoff: float) -> AtomGrap
 
 
 def check_geometry(atoms: ase.Atoms) -> None:
-    """Raise ``UserError`` where positions or cell are not finite or huge, or a periodic cell has no volume."""
+    """Raise ``UserError`` where positions or cell are not finite or huge, or a periodic cell is flat."""
     cell = atoms.cell.array
     if not np.isfinite(atoms.positions).all() or not np.isfinite(cell).all():
         raise UserError(
@@ -128,6 +128,22 @@ def check_geometry(atoms: ase.Atoms) -> None:
             f"the periodic structure {atoms.get_chemical_formula()} has a cell without volume: "
             "give it three independent cell vectors or set pbc to False"
         )
+    if (shortest := _shortest_translation(box, atoms.pbc)) < SMALLEST_DISTANCE:
+        raise UserError(
+            f"the periodic structure {atoms.get_chemical_formula()} repeats itself after {shortest:.3g} Å, atoms on "
+            "top of their own images: check the units of its cell"
+        )
+
+
+def _shortest_translation(box: np.ndarray, pbc: np.ndarray) -> float:
+    """Length in Å of the shortest lattice vector, or a lower bound of it that is no mistake yet."""
+    if not pbc.any():
+        return np.inf
+    heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0)[pbc]
+    if heights.min() >= SMALLEST_DISTANCE:
+        return float(heights.min())
+    reduced, _ = minkowski_reduce(box, pbc)
+    return float(np.linalg.norm(reduced[pbc], axis=1).min())
 
 
 def graph_from_pairs(

@@ -11,6 +11,7 @@ from ase.io.formats import UnknownFileTypeError
 from janus_md.errors import UserError
 from janus_md.io.ase_labels import LabelKeys, frame_from_atoms
 from janus_md.io.frames import Frame
+from janus_md.io.lammps_types import refuse_nameless_types
 from janus_md.io.occupancy import refuse_disorder
 
 
@@ -25,6 +26,8 @@ def read_ase_file(path: Path, keys: LabelKeys | None = None, task: str = "") -> 
         for atoms in stream:
             if cif:  # elsewhere it is a note on where a structure comes from
                 refuse_disorder(atoms, str(path))
+            if not index:
+                refuse_nameless_types(atoms, path)
             yield frame_from_atoms(atoms, keys, task, str(path), index)
             index += 1
     except UserError:

@@ -18,13 +18,24 @@ class LabelKeys:
     """Where labels are kept. ``None`` (the default) is ASE's place: the attached calculator's results.
 
     A name is looked up in ``atoms.info`` and ``atoms.arrays`` (``energy="REF_energy"``); the word
-    ``"ignore"`` leaves that label out.
+    ``"ignore"`` leaves that label out. ``virial`` (eV, positive under pressure) is read in place of the stress.
     """
 
     energy: str | None = None
     forces: str | None = None
     stress: str | None = None
+    virial: str | None = None
     magmoms: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.stress is not None and "virial" in self.stress.lower():
+            raise UserError(
+                f"stress={self.stress} would read a virial (eV) as a stress (eV/Å³); write virial={self.stress}"
+            )
+        if self.virial is not None and self.stress is not None:
+            raise UserError(
+                f"stress={self.stress} and virial={self.virial} both give the stress; keep one"
+            )
 
 
 def frame_from_atoms(
@@ -39,7 +50,7 @@ def frame_from_atoms(
         atoms=atoms,
         energy=None if energy is None else _number(energy, "energy", where),
         forces=_array(_label(atoms, "forces", keys.forces, where), "forces", where),
-        stress=_stress(_array(_label(atoms, "stress", keys.stress, where), "stress", where), where),
+        stress=_stress(atoms, keys, where),
         magmoms=_array(_label(atoms, "magmoms", keys.magmoms, where), "magmoms", where),
         charge=charge,
         spin=spin,
@@ -84,12 +95,27 @@ def _array(value: object, name: str, where: str) -> Floats | None:
         raise UserError(f"{where}: '{name}' does not consist of numbers; mend it") from None
 
 
-def _stress(value: Floats | None, where: str) -> Floats | None:
-    if value is None:
+def _stress(atoms: Atoms, keys: LabelKeys, where: str) -> Floats | None:
+    if keys.virial is None:
+        return _matrix(_label(atoms, "stress", keys.stress, where), "stress", where)
+    virial = _matrix(_label(atoms, "virial", keys.virial, where), "virial", where)
+    if virial is None:
         return None
-    if value.size == 9:
-        return value.reshape(3, 3)
-    if value.size == 6:
-        full: Floats = voigt_6_to_full_3x3_stress(value)
+    if not atoms.pbc.all():
+        raise UserError(
+            f"{where} has a virial but no volume, not being periodic in three directions; give virial=ignore"
+        )
+    return -virial / atoms.get_volume()
+
+
+def _matrix(value: object, name: str, where: str) -> Floats | None:
+    """[3, 3] of what has 9 numbers or, in Voigt's order, 6."""
+    numbers = _array(value, name, where)
+    if numbers is None:
+        return None
+    if numbers.size == 9:
+        return numbers.reshape(3, 3)
+    if numbers.size == 6:
+        full: Floats = voigt_6_to_full_3x3_stress(numbers)
         return full
-    raise UserError(f"{where}: 'stress' has {value.size} numbers where 6 or 9 are due; mend it")
+    raise UserError(f"{where}: '{name}' has {numbers.size} numbers where 6 or 9 are due; mend it")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import ase.db
+import numpy as np
 from ase import Atoms
 
 from janus_md.errors import UserError
@@ -14,6 +15,7 @@ from janus_md.io.ase_labels import LabelKeys, frame_from_atoms
 from janus_md.io.frames import Frame
 
 SUFFIXES = (".db", ".aselmdb")
+"""Of what is written, and of what counts in a folder; a single ``.json`` is read, too."""
 
 
 def database_files(folder: Path) -> list[Path]:
@@ -42,14 +44,20 @@ def read_database(path: Path, keys: LabelKeys | None = None, task: str = "") -> 
 
 
 def write_database(path: Path, frames: list[Frame]) -> None:
-    """A new database at ``path``; its type follows from the suffix. Charge, spin and task go into ``data``."""
+    """A new database at ``path``; its type follows from the suffix. What ``atoms.info`` has goes into ``data``."""
     database = ase.db.connect(str(path), append=False)
     try:
         with database:
             for frame in frames:
-                database.write(frame.to_atoms(), data=frame.facts)
+                database.write(frame.to_atoms(), data=_plain(frame.atoms.info) | frame.facts)
     finally:
         _close(database)
+
+
+def _plain(info: dict[str, Any]) -> dict[str, Any]:
+    """What a database keeps as it is; a space group, for one, comes from a reader of ASE and is none of it."""
+    kinds = (str, bool, int, float, np.generic, np.ndarray)
+    return {name: value for name, value in info.items() if isinstance(value, kinds)}
 
 
 def _connect(path: Path) -> Any:

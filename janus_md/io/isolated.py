@@ -17,7 +17,9 @@ def read_isolated_atoms(path: str | Path, keys: LabelKeys | None = None) -> dict
     Raises ``UserError`` for a frame with more atoms, one without an energy, or an element given twice.
     """
     energies: dict[str, float] = {}
-    energy_only = replace(keys or LabelKeys(), forces="ignore", stress="ignore", magmoms="ignore")
+    energy_only = replace(
+        keys or LabelKeys(), forces="ignore", stress="ignore", virial=None, magmoms="ignore"
+    )
     for frame in iterate_frames(path, keys=energy_only):
         if len(frame.atoms) != 1:
             raise UserError(

@@ -25,7 +25,7 @@ def iterate_frames(
         raise UserError(f"{path} does not exist; correct the path")
     if path.is_dir():
         yield from _iterate_folder(path, task, keys)
-    elif path.suffix in SUFFIXES:
+    elif path.suffix in (*SUFFIXES, ".json"):
         yield from read_database(path, keys, task)
     else:
         yield from read_ase_file(path, keys, task)

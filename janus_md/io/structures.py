@@ -14,6 +14,7 @@ from typing import Any
 from ase import Atoms
 
 from janus_md.errors import UserError
+from janus_md.io.lammps_types import refuse_nameless_types
 from janus_md.io.occupancy import refuse_disorder
 from janus_md.io.pymatgen import atoms_from_pymatgen, pymatgen_from_atoms
 
@@ -31,6 +32,8 @@ def read_structure(path: str | Path) -> Atoms:
         return atoms_from_pymatgen(_load_pymatgen_json(path))
     try:
         atoms = _read_with_ase(path)
+    except UserError:
+        raise
     except Exception as ase_error:  # each of ASE's readers fails in its own way
         try:
             return atoms_from_pymatgen(_read_with_pymatgen(path))
@@ -43,6 +46,7 @@ def read_structure(path: str | Path) -> Atoms:
                 f" ({reason[0] if reason else type(ase_error).__name__}): check its format and ending"
             ) from ase_error
     refuse_disorder(atoms, str(path))
+    refuse_nameless_types(atoms, path)
     return atoms
 
 
@@ -56,7 +60,9 @@ def write_structure(path: str | Path, atoms: Atoms) -> None:
         path.write_text(json.dumps(pymatgen_from_atoms(atoms).as_dict()))
         return
     try:
-        ase.io.write(path, atoms)
+        # Without masses a data file does not say which elements its types are.
+        options = {"masses": True} if path.suffix == ".lammps-data" else {}
+        ase.io.write(path, atoms, **options)
     except UnknownFileTypeError:
         try:
             pymatgen_from_atoms(atoms).to(filename=str(path))

@@ -13,6 +13,15 @@ from janus_md.io.databases import SUFFIXES, write_database
 from janus_md.io.deepmd import write_deepmd
 from janus_md.io.frames import Frame
 
+LOOKS_LIKE = {
+    "energy": "energy",
+    "force": "forces",
+    "stress": "stress",
+    "virial": "virial",
+    "magmom": "magmoms",
+}
+"""Part of a name → the label that it may be."""
+
 
 def write_frames(path: str | Path, frames: list[Frame]) -> None:
     """Write to ``.xyz``/``.extxyz``, ``.db``/``.aselmdb``, or, without a suffix, a DeePMD folder.
@@ -28,6 +37,9 @@ def write_frames(path: str | Path, frames: list[Frame]) -> None:
         raise UserError(
             f"{path} has a suffix that cannot be written; use .extxyz, .db, .aselmdb, or none for a DeePMD folder"
         )
+    if path.suffix in (*SUFFIXES, ""):
+        for frame in frames:
+            _refuse_unread_labels(frame, path, everything=path.suffix == "")
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     try:
@@ -41,3 +53,19 @@ def write_frames(path: str | Path, frames: list[Frame]) -> None:
         target.rename(path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _refuse_unread_labels(frame: Frame, path: Path, everything: bool) -> None:
+    """Raise where what looks like a label that the frame does not have would be lost at ``path``.
+
+    Databases keep values of the whole structure by any name; ``everything``: a DeePMD folder keeps none.
+    """
+    kept = [*frame.atoms.arrays, *(frame.atoms.info if everything else ())]
+    for name in kept:
+        for word, label in LOOKS_LIKE.items():
+            found = getattr(frame, "stress" if label == "virial" else label)
+            if found is None and word in name.lower() and not name.startswith("initial_"):
+                raise UserError(
+                    f"{frame.where} has '{name}', which {path} would lose: give --key {label}={name} if it is the "
+                    "label, or write .extxyz"
+                )

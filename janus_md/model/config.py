@@ -12,7 +12,7 @@ ALL_ELEMENTS = chemical_symbols[1 : MAX_ELEMENT + 1]
 class ModelConfig(BaseModel):
     """Architecture of a model; lengths in Å. Together with the weights it is the whole model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     elements: list[str] = Field(ALL_ELEMENTS, description="symbols the model knows, in order")
     tasks: list[str] = Field(["default"], description="data sets or levels of theory")

@@ -18,6 +18,7 @@ COLUMNS = ("step", "temperature", "potential", "total")
 
 _INPUT = """\
 # A water droplet in vacuum: {warm} steps at 300 K, then {free} steps of constant energy.
+variable      only index all
 units         metal
 atom_style    atomic
 boundary      s s s
@@ -36,7 +37,7 @@ velocity      all create 300 4928 loop geom mom yes rot yes
 
 run           0
 print         "$(v_e:%.10f)" file start-energy-${{ranks}}.txt
-if            "${{ranks}} == 1" then quit
+if            "${{only}} == start" then quit
 
 fix           motion all nve
 fix           bath all langevin 300 300 0.05 4711

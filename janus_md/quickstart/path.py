@@ -65,10 +65,10 @@ def run_quickstart(folder: Path, size: Size, say: Say) -> Path:
     relaxed = ase.io.read(folder / "relaxed.extxyz")
     drop.write_input(folder, relaxed, "water.janus.pt", size.warm_steps, size.free_steps)
     shell.run("lammps", "build")
-    for ranks in (1, size.ranks):
+    for ranks, only in ((1, "start"), (size.ranks, "all")):
         shell.run(
-            "lammps", "run", "-n", str(ranks), "--",
-            "-in", "in.droplet", "-var", "ranks", str(ranks), "-screen", "none",
+            "lammps", "run", "-n", str(ranks), "--", "-in", "in.droplet",
+            "-var", "ranks", str(ranks), "-var", "only", only, "-screen", "none",
         )  # fmt: skip
     say("7/7  the report")
     from janus_md.quickstart.report import write_report

@@ -1,5 +1,7 @@
 #include "agreement.h"
 
+#include "faults.h"
+
 #include "error.h"
 #include "pointers.h"
 
@@ -22,9 +24,6 @@ void broadcast(MPI_Comm world, int root, std::string &text) {
     MPI_Bcast(text.data() + begin, static_cast<int>(std::min(kLargestMessage, size - begin)), MPI_CHAR, root, world);
 }
 
-// libtorch appends a C++ stack to its messages; the first line says what happened.
-std::string first_line(const std::string &text) { return text.substr(0, text.find('\n')); }
-
 }  // namespace
 
 void agree(LAMMPS_NS::Error *error, MPI_Comm world, const std::function<void()> &work) {
@@ -37,7 +36,7 @@ void agree(LAMMPS_NS::Error *error, MPI_Comm world, const std::function<void()> 
   try {
     work();
   } catch (const std::exception &e) {
-    message = first_line(e.what());
+    message = reason_of(e.what());
     failed = rank;
   }
   int first = ranks;

@@ -1,6 +1,7 @@
 #include "derivatives.h"
 #include "deviation.h"
 #include "device.h"
+#include "faults.h"
 #include "halo.h"
 #include "neighbour_tables.h"
 #include "not_finite.h"
@@ -248,14 +249,23 @@ janus::Evaluation PairJanus::evaluate(janus::Potential &potential, const janus::
     halo_ = nullptr;
     check_finite(potential, evaluation, tables);
     return evaluation;
-  } catch (const c10::OutOfMemoryError &) {  // others wait in an exchange, so this rank ends all
+  } catch (const c10::Error &e) {  // of the backward pass
+    end_for_all(potential, tables, e.what_without_backtrace());
+  } catch (const std::runtime_error &e) {  // of the model's TorchScript, which makes one of every error
+    end_for_all(potential, tables, e.what());
+  }
+}
+
+void PairJanus::end_for_all(const janus::Potential &potential, const janus::NeighbourTables &tables,
+                            const std::string &what) {
+  // Other ranks wait in an exchange, so this one ends all.
+  if (janus::is_out_of_memory(what)) {
     const auto atoms = tables.largest_bucket();
     error->one(FLERR, fmt::format("{} has not enough memory for {} atoms at a time: give 'pair_style janus chunk {}', or "
                                   "use more GPUs",
-                                  model.device().str(), atoms, std::max<int64_t>(1, atoms / 2)));
-  } catch (const c10::Error &e) {
-    error->one(FLERR, "evaluating " + potential.path() + " failed: " + e.what_without_backtrace());
+                                  potential.model().device().str(), atoms, std::max<int64_t>(1, atoms / 2)));
   }
+  error->one(FLERR, "evaluating " + potential.path() + " failed: " + janus::reason_of(what));
 }
 
 void PairJanus::check_finite(const janus::Potential &potential, const janus::Evaluation &evaluation,

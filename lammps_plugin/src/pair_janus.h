@@ -57,6 +57,8 @@ class PairJanus : public Pair {
   const janus::NeighbourTables &tables_of(janus::Potential &potential);
   janus::Halo exchange(const janus::NeighbourTables &tables, int64_t width, c10::ScalarType dtype);
   janus::Evaluation evaluate(janus::Potential &potential, const janus::NeighbourTables &tables);
+  [[noreturn]] void end_for_all(const janus::Potential &potential, const janus::NeighbourTables &tables,
+                                const std::string &what);
   janus::Opinion opinion(const janus::Evaluation &evaluation, const janus::NeighbourTables &tables);
   void check_finite(const janus::Potential &potential, const janus::Evaluation &evaluation,
                     const janus::NeighbourTables &tables);

@@ -12,6 +12,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 
 from janus_md import JanusCalculator
@@ -249,6 +250,14 @@ def test_magnetic_moments(make: Callable[..., JanusCalculator]) -> None:
     moments = atoms.get_magnetic_moments()
     assert moments.shape == (8,)
     assert (moments >= 0).all()
+
+
+def test_moments_without_sign_have_no_total(make: Callable[..., JanusCalculator]) -> None:
+    """Their sum would call an antiferromagnet a ferromagnet."""
+    atoms = STRUCTURES["crystal"]()
+    atoms.calc = make()
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_magnetic_moment()
 
 
 def test_pymatgen_structures_and_molecules(make: Callable[..., JanusCalculator]) -> None:

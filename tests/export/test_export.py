@@ -69,6 +69,11 @@ def test_subset_of_elements_is_smaller_and_exact(model, tmp_path) -> None:
         )
 
 
+def test_a_merged_model_has_groups_for_its_elements_alone(model) -> None:
+    merged = merge_experts(model, ["O", "H"])
+    assert merged.geometry.num_elements == merged.num_elements == 2
+
+
 def test_unknown_element_and_existing_file(model, tmp_path) -> None:
     path = tmp_path / "m.janus.pt"
     for elements in (["Fe"], ["Foo"], ["H", "h"]):

@@ -174,6 +174,22 @@ def test_cell_without_volume_is_refused(second: list[float]) -> None:
         build_graph(atoms, 6.0, 4.5)
 
 
+@pytest.mark.parametrize("height", [0.15, 0.01, 1e-4])
+def test_a_nearly_flat_cell_is_refused_at_once(height: float) -> None:
+    """As a barostat that has lost its way leaves it: its images are on top of each other."""
+    cell = [[5.0, 0.0, 0.0], [0.0, 5.0, 0.0], [5.0, 5.0, height]]
+    atoms = ase.Atoms("Si", cell=cell, pbc=True)
+    with pytest.raises(UserError, match=f"Si repeats itself after {height:g} Å"):
+        build_graph(atoms, 6.0, 4.0)
+
+
+def test_a_steep_cell_is_not_flat() -> None:
+    """Rows far from each other's right angle, of a lattice that is a simple cubic one."""
+    steep = ase.Atoms("Si", cell=[[3.0, 0, 0], [30.0, 3.0, 0], [0, 0, 3.0]], pbc=True)
+    plain = ase.Atoms("Si", cell=[3.0, 3.0, 3.0], pbc=True)
+    assert build_graph(steep, 5.0, 4.0).num_edges == build_graph(plain, 5.0, 4.0).num_edges
+
+
 @pytest.mark.parametrize("row", [[3, 0, 0], [0, 0, 1e-9], [0, 0, 0], [7, -2, 1e4]])
 def test_a_cell_row_that_repeats_nothing_has_no_meaning(row: list[float]) -> None:
     atoms = ase.Atoms("Si2", [[0, 0, 0], [1, 1, 2]], cell=[3, 3, 20], pbc=[1, 1, 0])

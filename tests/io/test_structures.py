@@ -39,6 +39,76 @@ def test_a_data_file_of_lammps_is_read(tmp_path: Path) -> None:
     assert back.get_volume() == pytest.approx(salt.get_volume())
 
 
+DUMP = """ITEM: TIMESTEP
+0
+ITEM: NUMBER OF ATOMS
+2
+ITEM: BOX BOUNDS pp pp pp
+0 5
+0 5
+0 5
+ITEM: ATOMS {}
+{}
+{}
+"""
+DATA = """two atoms
+
+2 atoms
+1 atom types
+0 5 xlo xhi
+0 5 ylo yhi
+0 5 zlo zhi
+{}
+Atoms # atomic
+
+1 1 0 0 0
+2 1 1 1 1
+"""
+LABELS = "\nAtom Type Labels\n\n1 {}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.lammpstrj", DUMP.format("id type x y z", "1 1 0 0 0", "2 2 1 1 1")),
+        ("a.lmp", DATA.format("")),
+        ("a.lmp", DATA.format(LABELS.format("Hw"))),
+    ],
+)
+def test_types_without_elements_are_no_hydrogen(name: str, content: str, tmp_path: Path) -> None:
+    """ASE takes type 1 for hydrogen, type 2 for helium, whatever the simulation was of."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=f"{name} does not say of which elements"):
+        read_structure(tmp_path / name)
+    if name == "a.lammpstrj":
+        with pytest.raises(UserError, match=f"{name} does not say of which elements"):
+            read_frames(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.lammpstrj", DUMP.format("id type element x y z", "1 1 H 0 0 0", "2 1 H 1 1 1")),
+        ("a.lmp", DATA.format("\nMasses\n\n1 1.008\n")),
+        ("a.lmp", DATA.format(LABELS.format("H"))),
+    ],
+)
+def test_hydrogen_that_is_type_1_is_read(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    assert str(read_structure(tmp_path / name).symbols) == "H2"
+
+
+def test_a_data_file_that_is_written_says_its_elements(tmp_path: Path) -> None:
+    write_structure(tmp_path / "a.lammps-data", bulk("NaCl", "rocksalt", a=5.64))
+    assert sorted(read_structure(tmp_path / "a.lammps-data").symbols) == ["Cl", "Na"]
+
+
+def test_a_file_without_atoms_is_named(tmp_path: Path) -> None:
+    (tmp_path / "none.xyz").write_text("0\n\n")
+    with pytest.raises(UserError, match=r"none\.xyz holds a structure without atoms: give one"):
+        read_structure(tmp_path / "none.xyz")
+
+
 def test_a_molecule_comes_back_from_pymatgen_json(tmp_path: Path) -> None:
     pytest.importorskip("pymatgen.core", reason="pymatgen is not installed")
     water = molecule("H2O")

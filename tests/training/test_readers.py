@@ -102,6 +102,59 @@ def test_labels_under_other_names(tmp_path: Path) -> None:
         read_frames(tmp_path / "a.extxyz", keys=LabelKeys("REF_enrgy"))
 
 
+def test_a_virial_is_read_as_the_stress(tmp_path: Path) -> None:
+    atoms = bulk("Si")
+    atoms.info["dft_virial"] = np.diag([-12.5, 0.0, 1.0])
+    ase.io.write(tmp_path / "a.extxyz", atoms)
+    frame = read_frames(tmp_path / "a.extxyz", keys=LabelKeys(virial="dft_virial"))[0]
+    assert frame.stress == pytest.approx(np.diag([12.5, 0.0, -1.0]) / atoms.get_volume())
+
+
+def test_a_virial_is_no_stress() -> None:
+    with pytest.raises(UserError, match=r"stress=dft_virial would read .* write virial=dft_virial"):
+        LabelKeys(stress="dft_virial")
+    with pytest.raises(UserError, match="both give the stress; keep one"):
+        LabelKeys(stress="s", virial="v")
+
+
+@pytest.mark.parametrize(
+    ("output", "name"),
+    [("a.db", "REF_forces"), ("a.aselmdb", "REF_forces"), ("a", "REF_forces"), ("a", "REF_energy")],
+)
+def test_labels_that_were_not_read_are_not_lost(tmp_path: Path, output: str, name: str) -> None:
+    atoms = bulk("Si")
+    if name == "REF_forces":
+        atoms.arrays[name] = np.ones((2, 3))
+    else:
+        atoms.info[name] = -3.0
+    ase.io.write(tmp_path / "a.extxyz", atoms)
+    with pytest.raises(UserError, match=rf"'{name}', which .*{output} would lose: give --key"):
+        write_frames(tmp_path / output, read_frames(tmp_path / "a.extxyz"))
+    label = name.removeprefix("REF_")
+    frames = read_frames(tmp_path / "a.extxyz", keys=LabelKeys(**{label: name}))
+    write_frames(tmp_path / output, frames)
+    assert getattr(read_frames(tmp_path / output)[0], label) == pytest.approx(
+        getattr(frames[0], label)
+    )
+
+
+@pytest.mark.parametrize("name", ["a.db", "a.aselmdb"])
+def test_a_database_keeps_what_is_said_of_a_frame(tmp_path: Path, name: str) -> None:
+    frame = labelled(bulk("Si"), 0)
+    frame.atoms.info |= {"config_type": "slab", "REF_energy": -3.0, "kpoints": np.arange(3)}
+    write_frames(tmp_path / name, [frame])
+    info = read_frames(tmp_path / name)[0].atoms.info
+    assert info["config_type"] == "slab" and info["REF_energy"] == -3.0
+    assert (info["kpoints"] == np.arange(3)).all()
+
+
+def test_a_json_database_keeps_charge_spin_and_task(tmp_path: Path) -> None:
+    with ase.db.connect(tmp_path / "a.json") as database:
+        database.write(molecule("CH3"), data={"charge": 1, "spin": 3, "task": "omol"})
+    frame = read_frames(tmp_path / "a.json")[0]
+    assert (frame.charge, frame.spin, frame.task) == (1.0, 3.0, "omol")
+
+
 @pytest.mark.parametrize("name", ["a.extxyz", "a.db", "a.aselmdb"])
 def test_charge_spin_and_task_survive(tmp_path: Path, name: str) -> None:
     charged, bare = labelled(molecule("CH3"), 0), labelled(molecule("CH3"), 1)

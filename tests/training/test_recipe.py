@@ -52,8 +52,8 @@ def test_command_line_over_file_over_defaults(recipe: Path) -> None:
         ),
         ("data.sets.4.path=a", r"must be a number below 1"),
         (
-            "data.sets.0.keys.virial=REF_virial",
-            r"unknown key 'data.sets.0.keys.virial' \(known: energy, forces, magmoms, stress\)",
+            "data.sets.0.keys.dipole=REF_dipole",
+            r"unknown key 'data.sets.0.keys.dipole' \(known: energy, forces, magmoms, stress, virial\)",
         ),
         ("model.cutof=4", r"unknown key 'model.cutof' \(did you mean 'model.cutoff'\?\)"),
         ("model.preset=smal", r"'smal'.*did you mean 'small'"),
@@ -91,6 +91,10 @@ def test_command_line_over_file_over_defaults(recipe: Path) -> None:
         ("train.steps.x=3", r"lies inside a plain value"),
         ("train.steps=[3", r"the value is not valid YAML"),
         ("train.steps=null", r"say when to stop"),
+        ("optimiser.lr=.inf", r"'optimiser.lr' is inf"),
+        ("model.cutoff=.inf", r"'model.cutoff' is inf"),
+        ("train.seed=99999999999999999999", r"'train.seed' is 9{20}; give a number below"),
+        ("data.sets.0.keys={stress: virial}", r"write virial=virial"),
     ],
 )
 def test_every_fault_is_one_sentence(recipe: Path, setting: str, words: str) -> None:

@@ -161,6 +161,16 @@ def test_settings_of_a_resumption_are_written_down(stopped: Path) -> None:
     assert len(list(stopped.glob("*config*"))) == 3
 
 
+@pytest.mark.parametrize(
+    ("setting", "best"),
+    [("train.steps=11", "step-00000004"), ("loss.forces.weight=7", "step-00000011")],
+)
+def test_scores_of_another_loss_are_not_compared(stopped: Path, setting: str, best: str) -> None:
+    """After the change the score, 4, is worse than 1, that of step 4; but that one was of other weights."""
+    train(run_config(stopped, [setting]), stopped, resume=True)
+    assert (stopped / "checkpoints" / "best").readlink() == Path(best)
+
+
 def test_a_longer_run_takes_up_where_the_short_one_ended(config: Config, tmp_path: Path) -> None:
     run = train(config, tmp_path / "run")
     train(run_config(run, ["train.steps=15"]), run, resume=True)

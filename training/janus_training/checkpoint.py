@@ -36,6 +36,7 @@ from janus_training.checkpoint_links import (
     step_name,
 )
 from janus_training.ema import Ema
+from janus_training.out_of_memory import is_out_of_memory
 from janus_training.parallel.janus import Janus
 from janus_training.progress import STATE, Progress, load_progress
 
@@ -79,6 +80,8 @@ class Checkpoints:
             ):
                 self._restore(own, averaged)
         except (OSError, ValueError, KeyError, RuntimeError) as fault:
+            if is_out_of_memory(fault):
+                raise
             raise UserError(
                 f"{folder} is incomplete or of another model; restore it from a copy or start a new run"
             ) from fault

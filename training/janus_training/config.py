@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
 
+from janus_md.errors import UserError
 from janus_md.io import LabelKeys
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -22,7 +23,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 class Part(BaseModel):
     """Unknown keys are refused everywhere, and values cannot change after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class KeysConfig(Part):
@@ -31,7 +32,16 @@ class KeysConfig(Part):
     energy: str | None = None
     forces: str | None = None
     stress: str | None = None
+    virial: str | None = None
     magmoms: str | None = None
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> KeysConfig:
+        try:
+            self.label_keys()
+        except UserError as fault:
+            raise ValueError(str(fault)) from None
+        return self
 
     def label_keys(self) -> LabelKeys:
         return LabelKeys(**self.model_dump())
@@ -62,7 +72,9 @@ class SetConfig(Part):
 class DataConfig(Part):
     root: str = Field(".", description="Folder the paths below are relative to.")
     sets: list[SetConfig] = Field(min_length=1)
-    seed: int = Field(0, ge=0, description="Decides the split into training and validation.")
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="Decides the split into training and validation."
+    )
     valid_fraction: float = Field(0.1, ge=0, lt=1)
     max_force: float | None = Field(
         None, gt=0, description="Frames with a larger force on any atom (eV/Å) are dropped."
@@ -185,7 +197,7 @@ class TrainConfig(Part):
     max_minutes: float | None = Field(
         None, gt=0, description="Wall time of the whole run; the schedule is fitted to it."
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     dtype: Literal["float32", "float64"] = "float32"
     device: str = Field("cpu", description="cpu, cuda, or auto: the GPU where there is one.")
     threads: PositiveInt | None = Field(

@@ -18,6 +18,7 @@ from janus_training.data import Frames, load_frames
 from janus_training.ending import what_is_finished
 from janus_training.freed_memory import keep_freed_memory
 from janus_training.metrics import Reporter
+from janus_training.out_of_memory import within_memory
 from janus_training.parallel.janus import Janus
 from janus_training.parallel.launch import joined
 from janus_training.parallel.mesh import Mesh, make_mesh
@@ -62,7 +63,8 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
         mended: list[str] = []
         if resume or again:
             mended = mesh.by_first(lambda: _mended(run))
-            finished = what_is_finished(run, config.train, len(data.sampler.epoch(0)), clock)
+            batches = len(data.sampler.epoch(0))
+            finished = mesh.by_first(lambda: what_is_finished(run, config.train, batches, clock))
             if finished and again:
                 return run  # a rank died after the last thing there was to do
             if finished:
@@ -88,7 +90,8 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
             janus = _applied(config, data, mesh, device, shifted)
             if config.train.compile:
                 janus.engine = _compiled(data, janus, reporter)
-            Trainer(config, data, run, janus, clock, reporter, recorder).finish()
+            with within_memory(device):
+                Trainer(config, data, run, janus, clock, reporter, recorder).finish()
             if missed := recorder.missed():
                 reporter.say(missed)
     return run

@@ -88,7 +88,7 @@ class Reporter:
         if self._speaks and sys.stderr.isatty():
             columns = (
                 TextColumn("train"), BarColumn(), TextColumn("{task.percentage:>4.0f}%"),
-                TimeElapsedColumn(), TextColumn("{task.fields[left]}  {task.fields[message]}"),
+                TimeElapsedColumn(), TextColumn("{task.fields[left]}  {task.fields[message]}", markup=False),
             )  # fmt: skip
             self._bar = self._exit.enter_context(Progress(*columns, console=Console(stderr=True)))
             self._job = self._bar.add_task("train", total=1.0, left="", message="")
@@ -109,7 +109,7 @@ class Reporter:
     def say(self, line: str) -> None:
         """A line that stays."""
         if self._bar is not None:
-            self._bar.console.print(line, highlight=False)
+            self._bar.console.print(line, highlight=False, markup=False)
         elif self._speaks:
             print(line, file=sys.stderr, flush=True)
 

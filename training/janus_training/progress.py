@@ -14,13 +14,17 @@ STATE = "training.json"
 
 @dataclass
 class Progress:
-    """``best``: the lowest score, None before the first. ``ended``: the ``max_minutes`` that ended the run, or 0."""
+    """``best``: the lowest score, None before the first; ``weights``: of the labels in it.
+
+    ``ended``: the ``max_minutes`` that ended the run, or 0.
+    """
 
     step: int = 0
     position: Position = field(default_factory=Position)
     minutes: float = 0.0
     reserve: float = 0.0
     best: float | None = None
+    weights: dict[str, float] = field(default_factory=dict)
     ended: float = 0.0
 
 

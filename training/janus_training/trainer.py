@@ -15,6 +15,7 @@ from janus_training.ema import Ema
 from janus_training.ending import limit_of
 from janus_training.evaluate import Result
 from janus_training.interruptions import interruptions
+from janus_training.loss import weights_at
 from janus_training.metrics import Metrics, Reporter
 from janus_training.optimizer import build_optimizer, peak_rate, set_rate
 from janus_training.parallel.evaluate import predict_shared
@@ -94,10 +95,16 @@ class Trainer:
         self._report(results)
 
     def _loaded(self) -> Progress:
+        weights = weights_at(self._config.loss, 1.0)
         loaded = self._checkpoints.load()
         if loaded is None:
-            return Progress()
+            return Progress(weights=weights)
         self._reporter.say(f"{self._run}: going on from the checkpoint of step {loaded.step}")
+        if loaded.weights != weights:
+            self._reporter.say(
+                "the loss has other weights now: the next validation is the best until a better one"
+            )
+            loaded.best, loaded.weights = None, weights
         return loaded
 
     def _take_steps(self, interrupted: Sequence[float]) -> bool:

@@ -96,7 +96,7 @@ def plan(
     routed = bool(config.model["num_message_experts"] or config.model["num_feature_experts"])
     chosen = [
         layout
-        for layout in layouts(ranks, max(8, machine.devices), routed)
+        for layout in layouts(ranks, max(8, machine.devices, unit or 0), routed)
         if unit in (None, layout.unit)
     ]
     if not chosen:

@@ -1,0 +1,32 @@
+"""Peers and methods that a command line names, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from janus_md.errors import UserError, nearest
+
+
+def interpreters(texts: list[str], packages: Collection[str]) -> dict[str, str]:
+    """Package → interpreter of every ``PACKAGE=PYTHON``.
+
+    Raises:
+        UserError: the package is none of ``packages``, or there is no such interpreter.
+    """
+    peers = {}
+    for text in texts:
+        package, _, python = text.partition("=")
+        if package not in packages:
+            raise UserError(f"peer {package!r} is unknown{nearest(package, packages)}")
+        if not Path(python).is_file():
+            raise UserError(f"--peer {text}: there is no interpreter {python!r}")
+        peers[package] = python
+    return peers
+
+
+def refuse_unknown(methods: list[str], known: Collection[str]) -> None:
+    """Raise ``UserError`` for the first method that is not known."""
+    for name in methods:
+        if name not in known:
+            raise UserError(f"method {name!r} is unknown{nearest(name, known)}")
