@@ -1,5 +1,6 @@
 """Relax a pymatgen structure, then its equation of state: relax.py MODEL [OUT.json]
 
+Needs pymatgen: pip install 'janus-md[pymatgen]', in a clone -e '.[pymatgen]'.
 MODEL is any potential that knows silicon, for example the one of examples/silicon.
 """
 

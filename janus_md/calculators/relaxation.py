@@ -49,7 +49,7 @@ def relax(
     moved.calc = atoms.calc
     optimiser = FIRE(FrechetCellFilter(moved) if cell else moved, logfile=None)
     if report is not None:
-        optimiser.attach(_reporter(optimiser, moved, report), interval=1)
+        optimiser.attach(_reporter(optimiser, moved, cell, report), interval=1)
     converged = bool(optimiser.run(fmax=fmax, steps=steps))
     largest = float(np.linalg.norm(moved.get_forces(), axis=1).max())
     stress = float(np.abs(moved.get_stress()).max()) if cell else None
@@ -57,11 +57,18 @@ def relax(
     return Relaxed(moved, converged, optimiser.nsteps, energy, largest, stress)
 
 
-def _reporter(optimiser: FIRE, atoms: Atoms, report: Callable[[str], None]) -> Callable[[], None]:
+def _reporter(
+    optimiser: FIRE, atoms: Atoms, cell: bool, report: Callable[[str], None]
+) -> Callable[[], None]:
     def write() -> None:
         if optimiser.nsteps % 10 == 0:
             largest = np.linalg.norm(atoms.get_forces(), axis=1).max()
             energy = atoms.get_potential_energy()
-            report(f"step {optimiser.nsteps:5d}  energy {energy:.6f} eV  fmax {largest:.4f} eV/Å")
+            stress = (
+                f"  largest stress {np.abs(atoms.get_stress()).max():.5f} eV/Å³" if cell else ""
+            )
+            report(
+                f"step {optimiser.nsteps:5d}  energy {energy:.6f} eV  fmax {largest:.4f} eV/Å{stress}"
+            )
 
     return write

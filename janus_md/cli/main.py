@@ -29,6 +29,8 @@ from janus_md.cli.lists import spell_out
 from janus_md.errors import UserError
 
 EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
 
 app = typer.Typer(
     name="janus-md",
@@ -67,7 +69,10 @@ app.add_typer(lammps.app, name="lammps")
 def main() -> None:
     """Entry point: a user's mistake ends with one sentence on stderr and exit code 2."""
     try:
-        sys.exit(app(args=spell_out(sys.argv[1:]), prog_name="janus-md", standalone_mode=False))
+        code = app(args=spell_out(sys.argv[1:]), prog_name="janus-md", standalone_mode=False)
+        if code == EXIT_INTERRUPTED:
+            typer.echo("janus-md: interrupted; what was written until then is there", err=True)
+        sys.exit(code)
     except UserError as error:
         if not error.repeated:
             typer.echo(f"janus-md: {error}", err=True)

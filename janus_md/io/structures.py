@@ -69,7 +69,7 @@ def write_structure(path: str | Path, atoms: Atoms) -> None:
         except (ValueError, TypeError) as error:
             raise UserError(
                 f"neither ASE nor pymatgen knows a format for {path.name}:"
-                " choose an ending such as .cif, .extxyz or .json"
+                " choose an ending such as .cif or .extxyz"
             ) from error
 
 
@@ -85,7 +85,7 @@ def check_writable(path: str | Path, atoms: Atoms) -> None:
             name = ""
         if name not in ioformats:
             raise UserError(
-                f"no format is known for {path.name}: choose an ending such as .cif, .extxyz or .json"
+                f"no format is known for {path.name}: choose an ending such as .cif or .extxyz"
             )
         if not ioformats[name].can_write:
             raise UserError(

@@ -12,15 +12,7 @@ from janus_md.errors import UserError
 from janus_md.io.databases import SUFFIXES, write_database
 from janus_md.io.deepmd import write_deepmd
 from janus_md.io.frames import Frame
-
-LOOKS_LIKE = {
-    "energy": "energy",
-    "force": "forces",
-    "stress": "stress",
-    "virial": "virial",
-    "magmom": "magmoms",
-}
-"""Part of a name → the label that it may be."""
+from janus_md.io.unread_labels import as_keys, unread_labels
 
 
 def write_frames(path: str | Path, frames: list[Frame]) -> None:
@@ -60,12 +52,12 @@ def _refuse_unread_labels(frame: Frame, path: Path, everything: bool) -> None:
 
     Databases keep values of the whole structure by any name; ``everything``: a DeePMD folder keeps none.
     """
-    kept = [*frame.atoms.arrays, *(frame.atoms.info if everything else ())]
-    for name in kept:
-        for word, label in LOOKS_LIKE.items():
-            found = getattr(frame, "stress" if label == "virial" else label)
-            if found is None and word in name.lower() and not name.startswith("initial_"):
-                raise UserError(
-                    f"{frame.where} has '{name}', which {path} would lose: give --key {label}={name} if it is the "
-                    "label, or write .extxyz"
-                )
+    found = unread_labels(frame)
+    lost = {
+        label: name for label, name in found.items() if everything or name in frame.atoms.arrays
+    }
+    if lost:
+        raise UserError(
+            f"{frame.where} has {' and '.join(lost.values())}, which {path} would lose: give {as_keys(found)} if these "
+            "are its labels, or write .extxyz"
+        )

@@ -6,6 +6,7 @@
 #include "pointers.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -52,6 +53,8 @@ std::string read_on_first_rank(LAMMPS_NS::Error *error, MPI_Comm world, const st
   std::string bytes;
   agree(error, world, [&] {
     if (rank != 0) return;
+    if (std::filesystem::is_directory(path))
+      throw UserError("the model " + path + " is a folder: write a file of it with 'janus-md export'");
     std::ifstream file(path, std::ios::binary);
     if (!file) throw UserError("the model file " + path + " does not exist or cannot be read: "
                                 "check its name and rights, or write it with 'janus-md export'");

@@ -400,3 +400,15 @@ def test_a_run_without_a_checkpoint_is_no_data(
 ) -> None:
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     assert "has no checkpoint yet" in refused(capsys, "info", tmp_path / "run")
+
+
+def test_an_interruption_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("janus_md.cli.info.describe", interrupted)
+    code, _, error = call(capsys, "info", folder / "m.janus.pt")
+    assert code == 130
+    assert error == "janus-md: interrupted; what was written until then is there\n"

@@ -101,6 +101,9 @@ def test_a_changed_manifest_alone_does_no_harm(models: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("ranks", [1, 4])
 def test_missing_file(ranks: int, plugin: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    text = fails(ethanol_input(tmp_path, "run"), tmp_path, ranks)
+    assert "the model run is a folder: write a file of it with 'janus-md export'" in text
     text = fails(ethanol_input(tmp_path, "nowhere.janus.pt"), tmp_path, ranks)
     assert "the model file nowhere.janus.pt does not exist" in text
 

@@ -13,10 +13,10 @@ from training_support import metals
 from janus_md.errors import UserError
 from janus_md.io import Frame, write_frames
 from janus_md.io.split import split_shares
-from janus_training.config import DataConfig, SetConfig
+from janus_training.config import Config, DataConfig, SetConfig
 from janus_training.data import Frames, load_frames
 from janus_training.graph_store import GraphStore
-from janus_training.prepare import energy_scale
+from janus_training.prepare import energy_scale, filled_in
 from janus_training.references import fit_references, reference_energies
 
 
@@ -208,3 +208,13 @@ def test_forces_set_the_scale_wherever_there_are_some() -> None:
     for frame in frames:
         frame.forces = None
     assert energy_scale(frames, references) == 1.0
+
+
+def test_a_term_without_labels_says_what_they_may_be(config: Config) -> None:
+    frames = load_frames(config.data)
+    for frame in frames.train:
+        frame.energy = None
+        frame.atoms.info["REF_energy"] = -3.0
+    words = r"loss\.energy has a weight but .* data\.sets\.keys where the label is \(.*, frame \d+ has REF_energy\)"
+    with pytest.raises(UserError, match=words):
+        filled_in(config, frames)

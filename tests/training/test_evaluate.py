@@ -16,7 +16,7 @@ from janus_md.cli import eval as eval_command
 from janus_md.cli import train as train_command
 from janus_md.errors import UserError
 from janus_md.graph import batch_graphs, build_graph
-from janus_md.io import Frame, read_frames, write_frames
+from janus_md.io import Frame, LabelKeys, read_frames, write_frames
 from janus_md.model import MatRISMoE, load_model, predict, preset, save_model
 from janus_training.evaluate import evaluate_files
 
@@ -55,6 +55,18 @@ def shifted(checkpoint: Path, frames: list[Frame], task: int) -> list[Frame]:
         frame.forces = found.forces.numpy() + 0.005
         frame.stress = found.stress[0].numpy() + 0.007
     return frames
+
+
+def test_labels_by_other_names_are_pointed_out(checkpoint: Path, tmp_path: Path) -> None:
+    """Dashes alone would leave a reader to wonder."""
+    atoms = metals(1)[0].atoms
+    atoms.info["REF_energy"], atoms.arrays["REF_forces"] = -3.0, np.ones((len(atoms), 3))
+    write(tmp_path / "a.extxyz", atoms)
+    words = r"frame 0 has REF_forces and REF_energy but no label: give --key forces=REF_forces energy=REF_energy"
+    with pytest.raises(UserError, match=words):
+        evaluate_files(checkpoint, [tmp_path / "a.extxyz"], task="emt")
+    keys = LabelKeys(energy="REF_energy")
+    assert evaluate_files(checkpoint, [tmp_path / "a.extxyz"], task="emt", keys=keys)
 
 
 def test_errors_are_those_put_in(checkpoint: Path, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_labels_that_were_not_read_are_not_lost(tmp_path: Path, output: str, nam
     else:
         atoms.info[name] = -3.0
     ase.io.write(tmp_path / "a.extxyz", atoms)
-    with pytest.raises(UserError, match=rf"'{name}', which .*{output} would lose: give --key"):
+    with pytest.raises(UserError, match=rf"has {name}, which .*{output} would lose: give --key"):
         write_frames(tmp_path / output, read_frames(tmp_path / "a.extxyz"))
     label = name.removeprefix("REF_")
     frames = read_frames(tmp_path / "a.extxyz", keys=LabelKeys(**{label: name}))

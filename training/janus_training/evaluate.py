@@ -17,7 +17,9 @@ from janus_md.errors import UserError, nearest
 from janus_md.graph import GraphBatch
 from janus_md.graph.tables import suited_to
 from janus_md.io import Frame, LabelKeys, read_frames
+from janus_md.io.unread_labels import as_keys, unread_labels
 from janus_md.model import MatRISMoE, Prediction, predict
+from janus_training.batches import LABELS
 from janus_training.config import BatchConfig
 from janus_training.graph_store import GraphStore
 from janus_training.sampler import RESOURCES, pack
@@ -72,6 +74,7 @@ def evaluate_files(
     rows = []
     for file in files:
         frames = read_frames(file, keys=keys)
+        _refuse_unlabelled(frames)
         for frame in frames:
             frame.task = _task_of(frame, task, source)
             _refuse_unknown_elements(frame, source)
@@ -81,6 +84,18 @@ def evaluate_files(
         results = predict_frames(source.model, store, budget)
         rows += [errors_of(str(file), name, members) for name, members in by_task(results).items()]
     return rows
+
+
+def _refuse_unlabelled(frames: Sequence[Frame]) -> None:
+    """Raise where nothing is labelled, and the labels are there by other names than those that were looked for."""
+    if any(getattr(frame, name) is not None for frame in frames for name in LABELS):
+        return
+    for frame in frames:
+        if found := unread_labels(frame):
+            raise UserError(
+                f"{frame.where} has {' and '.join(found.values())} but no label: give {as_keys(found)} if that is what "
+                "these are"
+            )
 
 
 def predict_frames(

@@ -12,6 +12,7 @@ import torch
 from janus_md.errors import UserError
 from janus_md.graph.tables import Layout, NarrowRows, keep_together, suited_to
 from janus_md.io import Frame
+from janus_md.io.unread_labels import unread_labels
 from janus_md.model import MatRISMoE
 from janus_training.batches import LABELS
 from janus_training.beginning import started_section
@@ -71,9 +72,12 @@ def _refuse_unlabelled(loss: LossConfig, frames: Frames) -> None:
     """A term with a weight that no frame has a label for would train nothing without a word."""
     for name in LABELS:
         if getattr(loss, name).weight and all(getattr(f, name) is None for f in frames.train):
+            held = ((frame.where, unread_labels(frame).get(name)) for frame in frames.train)
+            where, key = next((one for one in held if one[1]), ("", None))
+            seen = f" ({where} has {key})" if key else ""
             raise UserError(
-                f"loss.{name} has a weight but no training frame has such a label; "
-                f"set loss.{name}.weight=0 or say with data.sets.keys where the label is"
+                f"loss.{name} has a weight but no training frame has such a label; say with data.sets.keys where the "
+                f"label is{seen}, or set loss.{name}.weight=0"
             )
 
 
