@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,8 +10,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from janus_md.io.frames import Frame
-
-LIKE_LABELS = re.compile("energy|force|stress|virial|magmom", re.IGNORECASE)
+from janus_md.io.unread_labels import WORDS
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def summarise(frames: Iterable[Frame]) -> Summary:
             if getattr(frame, name) is not None
         )
         kept = (*frame.atoms.info, *frame.atoms.arrays)
-        alike.update(name for name in kept if LIKE_LABELS.search(name))
+        alike.update(name for name in kept if any(word in name.lower() for word in WORDS))
         tasks.update([frame.task] if frame.task else [])
         periodic += bool(frame.atoms.pbc.all())
     return Summary(

@@ -18,7 +18,7 @@ def within_memory(device: torch.device) -> Iterator[None]:
     """Make a ``UserError`` of an allocation that ``device`` refuses."""
     try:
         yield
-    except (torch.OutOfMemoryError, RuntimeError) as fault:
+    except RuntimeError as fault:
         if not is_out_of_memory(fault):
             raise
         raise UserError(
@@ -29,6 +29,6 @@ def within_memory(device: torch.device) -> Iterator[None]:
 
 def is_out_of_memory(fault: BaseException) -> bool:
     """Whether ``fault`` is that of an allocator of torch."""
-    return isinstance(fault, torch.OutOfMemoryError) or (
-        isinstance(fault, RuntimeError) and any(words in str(fault) for words in ALLOCATORS)
-    )
+    if isinstance(fault, torch.OutOfMemoryError):
+        return True
+    return isinstance(fault, RuntimeError) and any(words in str(fault) for words in ALLOCATORS)
