@@ -12,10 +12,17 @@ from ase.data import atomic_numbers
 from janus_md.io.frames import Frame
 from janus_md.io.unread_labels import WORDS
 
+UNITS = {
+    "smallest": "atoms", "largest": "atoms", "periodic": "frames", "elements": "frames", "labels": "frames",
+    "names_like_labels": "frames", "tasks": "frames", "energy_mean": "eV/atom", "energy_std": "eV/atom",
+    "force_rms": "eV/Å", "force_max": "eV/Å", "stress_rms": "eV/Å³", "stress_max": "eV/Å³",
+    "volume_mean": "Å³/atom",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts over the frames of a file. ``elements``: frames that hold each; ``labels``: frames with each.
+    """Counts over the frames of a file: ``elements``, ``labels``, ``tasks`` and names count frames that have each.
 
     ``names_like_labels``: of ``atoms.info`` and ``atoms.arrays``, which are read as labels if keys say so.
     """
@@ -33,7 +40,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Spread of the labels: eV/atom, eV/Å, eV/Å³, Å³/atom. None where no frame has the label."""
+    """Spread of the labels, in ``UNITS``. None where no frame has the label."""
 
     energy_mean: float | None
     energy_std: float | None
@@ -97,14 +104,13 @@ def statistics(frames: Sequence[Frame]) -> Statistics:
 
 
 def as_lines(summary: Summary | Statistics) -> list[str]:
-    """``name: value`` for a terminal; counts by name side by side."""
+    """``name: value unit`` for a terminal; counts by name side by side."""
     lines = []
     for name, value in asdict(summary).items():
         if isinstance(value, dict):
-            text = ", ".join(f"{key} {count}" for key, count in value.items()) or "none"
-        elif value is None:
-            text = "none"
-        else:
-            text = f"{value:.6g}" if isinstance(value, float) else str(value)
+            value = ", ".join(f"{key} in {count}" for key, count in value.items())
+        elif isinstance(value, float):
+            value = f"{value:.6g}"
+        text = "none" if value in (None, "") else f"{value} {UNITS.get(name, '')}".rstrip()
         lines.append(f"{name.replace('_', ' ')}: {text}")
     return lines

@@ -224,8 +224,10 @@ def test_data_convert_split_inspect(tmp_path: Path, app: typer.Typer) -> None:
     assert [len(read_frames(part)) for part in parts] == [7, 3]
     energies = sorted(f.energy for part in parts for f in read_frames(part))
     np.testing.assert_allclose(energies, sorted(f.energy for f in read_frames(source)))
-    assert "labels: energy 10, forces 10, stress 10" in run("data", "inspect", source)
-    assert "force rms" in run("data", "statistics", source)
+    assert "labels: energy in 10, forces in 10, stress in 10 frames" in run(
+        "data", "inspect", source
+    )
+    assert "eV/Å\n" in run("data", "statistics", source)
     with pytest.raises(UserError, match="exists already"):
         run("data", "split", source, "-o", parts[0], "-s", 0.5, "-o", parts[1], "-s", 0.5)
 
@@ -240,8 +242,10 @@ def test_data_commands_know_other_names_of_labels(tmp_path: Path, app: typer.Typ
         return result.output
 
     assert "labels: none" in run("data", "inspect", source)
-    assert "names like labels: REF_energy 4, REF_forces 4" in run("data", "inspect", source)
-    assert "labels: energy 4, forces 4" in run("data", "inspect", source, *names)
+    assert "names like labels: REF_energy in 4, REF_forces in 4 frames" in run(
+        "data", "inspect", source
+    )
+    assert "labels: energy in 4, forces in 4 frames" in run("data", "inspect", source, *names)
     assert "force rms: none" in run("data", "statistics", source)
     assert "force rms: none" not in run("data", "statistics", source, *names)
     run("data", "convert", source, "-o", tmp_path / "b.extxyz", *names)
