@@ -5,64 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from ase import Atoms
 from ase.build import bulk
-from ase.constraints import FixAtoms
-from ase.io import read, write
+from cli_support import call, refused
 
 from janus_md.cli.lists import spell_out
-from janus_md.cli.main import main
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "janus_md.cli.main", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of the command, run in this process."""
-    before = sys.argv
-    sys.argv = ["janus-md", *map(str, arguments)]
-    try:
-        main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    finally:
-        sys.argv = before
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    """The one sentence on stderr of a command that must end with code 2."""
-    code, _, error = call(capsys, *arguments)
-    assert code == 2, error
-    assert error.startswith("janus-md: ")
-    assert error.count("\n") == 1, error
-    return error
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a random model of Si and O and silicon: a crystal, one atom, one with a fixed atom."""
-    from janus_md.export import export_model
-    from janus_md.model import MatRISMoE, preset
-
-    path = tmp_path_factory.mktemp("cli")
-    export_model(MatRISMoE(preset("tiny", elements=["Si", "O"])), path / "m.janus.pt")
-    silicon = bulk("Si", cubic=True)
-    silicon.rattle(0.05, seed=0)
-    write(path / "si.cif", silicon)
-    write(path / "one.cif", bulk("Si", "fcc", a=3.9))
-    silicon.set_constraint(FixAtoms([0]))
-    write(path / "fixed.vasp", silicon)
-    return path
 
 
 def test_help_answers_at_once_without_torch() -> None:
@@ -71,12 +26,10 @@ def test_help_answers_at_once_without_torch() -> None:
         "sys.argv = ['janus-md', '--help']\n"
         "try: m.main()\n"
         "except SystemExit: pass\n"
-        "assert 'torch' not in sys.modules and 'ase' not in sys.modules\n"
+        "assert not {'torch', 'ase', 'numpy', 'pydantic'} & set(sys.modules)\n"
     )
-    start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - start < 5.0
     for name in ("train", "eval", "export", "info", "init", "relax", "md", "lammps", "data"):
         assert name in done.stdout
 
@@ -253,32 +206,6 @@ def test_a_command_line_that_ends_early_keeps_its_exit_code(
     assert call(capsys, "relax", "--help")[0] == 0
 
 
-def test_json_that_is_none(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "cut.json").write_text('{"sites": [')
-    arguments = ["-m", folder / "m.janus.pt", "-o", tmp_path / "o.cif"]
-    error = refused(capsys, "relax", tmp_path / "cut.json", *arguments)
-    assert "cut.json is not valid JSON at line 1, column 12: mend it there" in error
-
-
-def test_structures_no_potential_can_take(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model, out = folder / "m.janus.pt", tmp_path / "out.extxyz"
-    cases = {
-        "gold.extxyz": (bulk("Au"), "knows no Au"),
-        "twice.extxyz": (Atoms("Si2", [[0, 0, 0], [0, 0, 0]]), "on top of each other"),
-    }
-    for name, (atoms, words) in cases.items():
-        write(tmp_path / name, atoms)
-        assert words in refused(capsys, "relax", tmp_path / name, "-m", model, "-o", out)
-        assert not out.exists()
-    write(tmp_path / "cluster.xyz", Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]]))
-    arguments = ["relax", tmp_path / "cluster.xyz", "-m", model, "-o", out, "--cell"]
-    assert "three periodic directions" in refused(capsys, *arguments)
-
-
 def test_a_damaged_model_file(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -287,96 +214,6 @@ def test_a_damaged_model_file(
     (tmp_path / "text.janus.pt").write_text("hello")
     for name in ("cut.janus.pt", "text.janus.pt"):
         assert name in refused(capsys, "info", tmp_path / name)
-
-
-def test_relax_reads_and_writes_what_ase_and_pymatgen_know(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    core = pytest.importorskip("pymatgen.core")
-    structure = core.Structure.from_file(str(folder / "si.cif"))
-    (tmp_path / "in.json").write_text(json.dumps(structure.as_dict()))
-    common = ["-m", folder / "m.janus.pt", "--steps", "3", "--fmax", "100", "--cell"]
-    for source, target in (("in.json", "POSCAR"), ("POSCAR", "out.json"), ("out.json", "o.extxyz")):
-        code, out, error = call(
-            capsys, "relax", tmp_path / source, "-o", tmp_path / target, *common
-        )
-        assert code == 0, error
-        assert "energy" in out
-    assert core.Structure.from_dict(json.loads((tmp_path / "out.json").read_text())).is_ordered
-    assert len(read(tmp_path / "o.extxyz")) == 8
-
-
-def test_a_relaxation_cut_short_says_so(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["relax", folder / "si.cif", "-m", folder / "m.janus.pt", "--fmax", "1e-6"]
-    for cell in ([], ["--cell"]):
-        output = tmp_path / f"o{len(cell)}.cif"
-        code, out, error = call(capsys, *arguments, "-o", output, "--steps", "2", *cell)
-        assert code == 1, error
-        assert "NOT converged in 2 steps" in out
-        assert len(read(output)) == 8
-        assert ("largest stress" in out) == bool(cell)
-
-
-@pytest.mark.parametrize(
-    ("structure", "options", "words"),
-    [
-        ("si.cif", ["--temperature", "0"], "cannot hold 0 K: give a --temperature above 0"),
-        ("si.cif", ["--temperature", "0", "--ensemble", "npt"], "or --ensemble nve"),
-        ("one.cif", ["--ensemble", "nve"], "Si has no degree of freedom but its drift"),
-        ("fixed.vasp", ["--ensemble", "npt"], "NPT of Si8 cannot keep atoms fixed"),
-    ],
-)
-def test_md_that_cannot_be(
-    structure: str,
-    options: list[str],
-    words: str,
-    folder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    output = tmp_path / "t.traj"
-    arguments = [folder / structure, "-m", folder / "m.janus.pt", "-o", output, *options]
-    assert words in refused(capsys, "md", *arguments)
-    assert not output.exists()
-
-
-@pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt"])
-def test_md_writes_frames_and_repeats_itself(
-    ensemble: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    finals = []
-    for name in ("a.extxyz", "b.traj"):
-        code, _, error = call(
-            capsys, "md", folder / "si.cif", "-m", folder / "m.janus.pt", "-o", tmp_path / name,
-            "--steps", "25", "--every", "10", "--ensemble", ensemble, "--seed", "3",
-        )  # fmt: skip
-        assert code == 0, error
-        frames = read(tmp_path / name, ":")
-        assert len(frames) == 4
-        assert frames[-1].get_potential_energy() != frames[0].get_potential_energy()
-        finals.append(frames[-1].positions)
-    assert finals[0] == pytest.approx(finals[1], abs=1e-6)
-
-
-@pytest.mark.parametrize("command", ["relax", "md"])
-def test_charge_and_spin_of_a_format_that_has_no_place_for_them(
-    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from janus_md.export import export_model
-    from janus_md.model import MatRISMoE, preset
-
-    model, source = tmp_path / "m.janus.pt", tmp_path / "POSCAR"
-    export_model(MatRISMoE(preset("tiny", elements=["Si"], charge=True, spin=True)), model)
-    write(source, bulk("Si", cubic=True))
-    energies = []
-    for charge in ("0", "2"):
-        output = tmp_path / f"{charge}.extxyz"
-        arguments = ["-m", model, "-o", output, "--steps", "0", "--charge", charge, "--spin", "1"]
-        assert call(capsys, command, source, *arguments)[0] in (0, 1)
-        energies.append(read(output).get_potential_energy())
-    assert abs(energies[1] - energies[0]) > 1e-4
 
 
 @pytest.mark.parametrize(("step", "warned"), [(0, True), (120, False)])
