@@ -25,10 +25,10 @@ from cases import write_case
 from compare import ROOT, cpu_minutes, cpu_model, environment, pin
 from results import row, store, stored
 
-from janus_md.calculators.source import checkpoint_folder
 from janus_md.errors import UserError, nearest
 from janus_md.export.write import active_parameters
 from janus_md.model.checkpoint import load_model
+from janus_md.run_folder import checkpoint_folder
 from janus_training import yaml_files
 from janus_training.metrics import read_metrics
 

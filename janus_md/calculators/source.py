@@ -13,7 +13,8 @@ from numpy.typing import DTypeLike
 from janus_md.errors import UserError, nearest
 from janus_md.export import load_exported
 from janus_md.model import MatRISMoE
-from janus_md.model.checkpoint import DESCRIPTION, load_model
+from janus_md.model.checkpoint import load_model
+from janus_md.run_folder import checkpoint_folder
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -33,31 +34,6 @@ class Source:
     magmoms: bool
     uses_charge: bool
     uses_spin: bool
-
-
-def checkpoint_folder(path: str | Path) -> Path:
-    """The checkpoint itself, or the best (else the last) one of a training run.
-
-    Raises ``UserError`` where the folder is neither.
-    """
-    path = Path(path)
-    for folder in (path, path / "checkpoints" / "best", path / "checkpoints" / "last"):
-        if (folder / DESCRIPTION).is_file():
-            return folder
-    if not path.exists():
-        raise UserError(f"{path} does not exist: check the name of the run or checkpoint")
-    if path.is_file():
-        raise UserError(
-            f"{path} is a file, not the folder of a run: name the one that 'janus-md train' wrote"
-        )
-    if (path / "checkpoints").is_dir():
-        raise UserError(
-            f"the run {path} has no checkpoint yet: let 'janus-md train' come to its first validation"
-        )
-    raise UserError(
-        f"{path} holds neither a checkpoint ({DESCRIPTION}) nor a run's checkpoints/best:"
-        " name the folder that 'janus-md train' wrote"
-    )
 
 
 def open_source(path: str | Path, device: str = "auto", dtype: Precision | None = None) -> Source:

@@ -29,9 +29,9 @@ def export(
     refuse_existing(output, force)
     refuse_other_ending(output)
     symbols = element_symbols(elements)
-    from janus_md.calculators.source import checkpoint_folder
     from janus_md.export import export_model
     from janus_md.model.checkpoint import load_model
+    from janus_md.run_folder import checkpoint_folder
     from janus_training.progress import STATE, read_progress
 
     folder = checkpoint_folder(run)

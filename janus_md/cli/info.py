@@ -60,14 +60,11 @@ def _describe_exported(path: Path) -> Facts:
 
 
 def _describe_folder(path: Path) -> Facts:
-    from janus_md.calculators.source import checkpoint_folder
+    from janus_md.run_folder import checkpoint_folder, holds_model
 
-    try:
-        folder = checkpoint_folder(path)
-    except UserError:
-        if (path / "checkpoints").is_dir():
-            raise
+    if not holds_model(path):
         return _describe_data(path)
+    folder = checkpoint_folder(path)
     from janus_md.export.write import active_parameters
     from janus_md.model.checkpoint import load_model
 

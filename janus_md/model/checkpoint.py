@@ -12,9 +12,9 @@ from janus_md.errors import UserError
 from janus_md.model.config import ModelConfig
 from janus_md.model.matris import MatRISMoE
 from janus_md.model.parts import Parts, damaged, is_written, write_part
+from janus_md.run_folder import DESCRIPTION
 
 WEIGHTS = "model.safetensors"
-DESCRIPTION = "model.json"
 FORMAT_VERSION = 2
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from janus_md.calculators.source import checkpoint_folder
 from janus_md.errors import UserError, nearest
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE, ModelConfig, load_model, predict
 from janus_md.model.checkpoint import load_description
+from janus_md.run_folder import checkpoint_folder
 from janus_training.config import Config, StartConfig
 from janus_training.evaluate import BUDGET, batches_within
 from janus_training.graph_store import GraphStore

@@ -27,9 +27,8 @@ from janus_md.errors import UserError
 from janus_md.model.checkpoint import WEIGHTS as MODEL
 from janus_md.model.checkpoint import write_description
 from janus_md.model.parts import Parts, write_part
+from janus_md.run_folder import BEST, LAST, checkpoints_of
 from janus_training.checkpoint_links import (
-    BEST,
-    LAST,
     point,
     remove_unused,
     scratch_name,
@@ -51,7 +50,7 @@ class Checkpoints:
         self, run: Path, janus: Janus, optimizer: torch.optim.Optimizer, ema: Ema, behind: bool
     ) -> None:
         """behind: write from a copy while training goes on; else :meth:`save` returns once all is written."""
-        self._root = run / "checkpoints"
+        self._root = checkpoints_of(run)
         self._janus, self._optimizer, self._ema = janus, optimizer, ema
         self._behind = behind
         self._writer = ThreadPoolExecutor(1, "checkpoint")

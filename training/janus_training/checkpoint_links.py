@@ -13,9 +13,8 @@ import shutil
 from pathlib import Path
 
 from janus_md.errors import UserError
+from janus_md.run_folder import BEST, LAST, checkpoints_of
 from janus_training.progress import read_progress
-
-LAST, BEST = "last", "best"
 
 
 def step_name(step: int) -> str:
@@ -57,7 +56,7 @@ def mend_links(run: Path) -> list[str]:
 
     Raises ``UserError`` where a copy has two folders that differ for one step, or links to nothing.
     """
-    root = run / "checkpoints"
+    root = checkpoints_of(run)
     if not root.exists():
         return []
     said = [_linked_again(root, link) for link in (LAST, BEST) if _is_real(root / link)]

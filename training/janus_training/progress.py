@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from janus_md.errors import UserError
+from janus_md.run_folder import LAST, checkpoints_of
 from janus_training.sampler import Position
 
 STATE = "training.json"
@@ -30,7 +31,7 @@ class Progress:
 
 def last_state(run: Path) -> Path:
     """The file that says how far the last checkpoint is."""
-    return run / "checkpoints" / "last" / STATE
+    return checkpoints_of(run) / LAST / STATE
 
 
 def load_progress(run: Path) -> Progress | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from janus_md.model import MatRISMoE
-from janus_training.checkpoint_links import BEST, LAST
+from janus_md.run_folder import BEST, LAST, checkpoints_of
 from janus_training.evaluate import Result, by_task, errors_of
 from janus_training.metrics import read_metrics
 from janus_training.progress import read_progress
@@ -87,7 +87,7 @@ def _facts(model: MatRISMoE, step: int) -> str:
 
 def _whose(run: Path, rows: Sequence[dict[str, Any]]) -> str:
     """Which weights the page is about; errors of those that eval and export take, where these are others."""
-    last, best = (read_progress(run / "checkpoints" / link).step for link in (LAST, BEST))
+    last, best = (read_progress(checkpoints_of(run) / link).step for link in (LAST, BEST))
     whose = f"Errors and plots on this page are of the averaged weights of step {last:,}, <code>checkpoints/last</code>"
     if best == last:
         return f"<p>{whose} and <code>checkpoints/best</code> in one.</p>"
