@@ -40,16 +40,7 @@ class RecomputingDerivatives:
             )
         firsts = _firsts(inputs.neighbours)
         geometry = [_Geometry(model, inputs, *place) for place in enumerate(firsts)]
-        edges, context = map(list, zip(*(bucket.forward() for bucket in geometry), strict=True))
-        taken: list[list[_Step]] = []
-        for index, keep in enumerate(self._keep(edges)):
-            steps = [
-                _Step(model, index, first, [atoms, features, *shared], kept)
-                for first, features, shared, kept in zip(firsts, edges, context, keep, strict=True)
-            ]
-            updated, edges = map(list, zip(*(step.forward() for step in steps), strict=True))
-            atoms = torch.cat(updated)
-            taken.append(steps)
+        atoms, taken = self._forwards(atoms, geometry, firsts)
         with torch.enable_grad():
             rows = model.finish(atoms.requires_grad_(), inputs.species, inputs.graph, inputs.task)
             (back,) = torch.autograd.grad(rows.sum(), atoms, create_graph=training)
@@ -59,6 +50,22 @@ class RecomputingDerivatives:
             for place, bucket in enumerate(geometry)
         ]
         return Derivatives(rows, atoms, gradients)
+
+    def _forwards(
+        self, atoms: Tensor, geometry: list[_Geometry], firsts: list[int]
+    ) -> tuple[Tensor, list[list[_Step]]]:
+        """First features of all atoms [N_all, C] → the final ones [N, C], and the steps of each block on the way."""
+        edges, context = map(list, zip(*(bucket.forward() for bucket in geometry), strict=True))
+        taken: list[list[_Step]] = []
+        for index, keep in enumerate(self._keep(edges)):
+            steps = [
+                _Step(self._model, index, first, [atoms, features, *shared], kept)
+                for first, features, shared, kept in zip(firsts, edges, context, keep, strict=True)
+            ]
+            updated, edges = map(list, zip(*(step.forward() for step in steps), strict=True))
+            atoms = torch.cat(updated)
+            taken.append(steps)
+        return atoms, taken
 
     def _keep(self, edges: list[Tensor]) -> list[list[bool]]:
         """Of each block, which buckets to keep."""
@@ -144,7 +151,8 @@ def _backwards(
 ) -> tuple[list[Tensor | None], list[list[Tensor | None]]]:
     """Gradient of the final features → of each bucket's first edges and of the buckets' contexts.
 
-    Takes the steps off the list, so that an evaluation lets go of a block's features once they are done with.
+    Takes the steps off the lists, so that an evaluation lets go of a bucket's features once they are done with, and
+    its gradients take their place.
     """
     edges: list[Tensor | None] = [None] * len(taken[0])
     context: list[list[Tensor | None]] = [[] for _ in edges]
@@ -154,8 +162,8 @@ def _backwards(
         sizes = [step.atoms for step in steps]
         given = atoms.split(sizes)
         atoms = None
-        for place, step in enumerate(steps):
-            own, edges[place], *shared = step.backward(given[place], edges[place])
+        for place, gradient in enumerate(given):
+            own, edges[place], *shared = steps.pop(0).backward(gradient, edges[place])
             atoms = plus(atoms, own)
             sums = context[place] or [None] * len(shared)
             context[place] = [plus(a, b) for a, b in zip(sums, shared, strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from pathlib import Path
+from weakref import WeakSet
 
 import ase
 import pytest
@@ -18,7 +19,7 @@ from janus_md.graph import GraphBatch, batch_graphs, build_graph
 from janus_md.model import MatRISMoE, predict, preset
 from janus_md.model.engine import Engine, PlainDerivatives
 from janus_md.model.recompute import RecomputingDerivatives, activations
-from janus_md.ops.recomputed import recomputed
+from janus_md.ops.recomputed import Recomputing, recomputed
 from janus_training.config import ParallelConfig
 from janus_training.loop import train
 from janus_training.memory import TRAINING_FACTOR, WithinMemory, training_bytes
@@ -216,6 +217,29 @@ def test_as_much_is_computed_again_as_does_not_fit(kept: float, runs: float) -> 
     assert len(calls) == runs * len(model.blocks)
     torch.testing.assert_close(found.forces, expected.forces, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found.stress, expected.stress, rtol=1e-12, atol=1e-12)
+
+
+def test_an_evaluation_lets_go_of_a_bucket_that_is_done_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All buckets of a block, an eighth of an evaluation of many atoms, were kept until the last was done."""
+    alive, counts = WeakSet(), []
+
+    class Counted(Recomputing):
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments)
+            alive.add(self)
+
+        def pull_back(self, given):
+            counts.append(len(alive))
+            return super().pull_back(given)
+
+    monkeypatch.setattr("janus_md.model.recompute.Recomputing", Counted)
+    model = MatRISMoE(preset("tiny", **(SMALL | {"blocks": 3})))
+    batch = batch_of(model, salt(), buckets=4)
+    predict(model, batch, engine=RecomputingDerivatives(model))
+    # Three blocks' steps go one by one; what makes the edges of the four buckets stays until the end.
+    assert counts == [*range(16, 4, -1), 4, 4, 4, 4]
 
 
 def test_the_budget_decides() -> None:
