@@ -37,7 +37,7 @@ def evaluate(
     force: Force = False,
     device: Device = "auto",
 ) -> None:
-    """MAE and RMSE of energy, forces, stress and magnetic moments (meV, Å, mμ_B) per file and task."""
+    """MAE and RMSE of energy, forces, stress and magnetic moments (meV/atom, meV/Å, meV/Å³, mμ_B) per file and task."""
     if output is not None:
         refuse_existing(output, force)
     names = label_keys(keys)

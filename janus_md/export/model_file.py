@@ -27,9 +27,7 @@ def load_exported(path: str | Path, device: str | torch.device = "cpu") -> Poten
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(
-            f"the model file {path} does not exist: check the name, or write it with 'janus-md export'"
-        )
+        raise UserError(f"the model file {path} does not exist: check the name of the file or run")
     extra = {ENTRY: ""}
     try:
         module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)

@@ -230,7 +230,7 @@ def _refuse_unknown_elements(frame: Frame, source: Source) -> None:
     if missing:
         raise UserError(
             f"{frame.where} has {', '.join(missing)}, but {source.path} was made for "
-            f"{' '.join(source.elements)}: take such frames out, or a model trained or exported with all of them"
+            f"{' '.join(source.elements)}: take such frames out, or use a model trained, and exported, with all of them"
         )
 
 
@@ -238,6 +238,10 @@ def _task_of(frame: Frame, task: str | None, source: Source) -> str:
     name = task or frame.task or (source.tasks[0] if len(source.tasks) == 1 else "")
     if name not in source.tasks:
         hint = nearest(name, source.tasks)
+        if task:
+            raise UserError(
+                f"--task {task}: {source.path} has no such task{hint}; give one of its own"
+            )
         raise UserError(
             f"{frame.where}: its task {f'{name!r} is unknown to' if name else 'is not stated for'} "
             f"the model{hint}; say which with --task"

@@ -32,6 +32,8 @@ from janus_training.schedule import Clock, Horizon, lr_factor
 from janus_training.score import ErrorsByLabel, score, validation_errors
 from janus_training.step import take_step
 
+MAE_UNITS = {"energy": "meV/atom", "forces": "meV/Å", "stress": "meV/Å³", "magmoms": "mμ_B"}
+
 REPORT_MINUTES = 0.2
 """Kept at the end of a run by wall time for the last checkpoint and the report."""
 
@@ -200,11 +202,11 @@ class Trainer:
             place = {"kind": "valid", "step": step, "minutes": round(minutes, 4), "task": task}
             self._metrics.write(place | found)
             text = ", ".join(
-                f"{name} {1000.0 * mae:.4g}" for name, mae in found.items() if mae is not None
+                f"{name} {1000.0 * mae:.4g} {MAE_UNITS[name]}"
+                for name, mae in found.items()
+                if mae is not None
             )
-            self._reporter.say(
-                f"step {step}  {minutes:.1f} min  valid {task}: {text} (MAE; meV, Å, mμ_B)"
-            )
+            self._reporter.say(f"step {step}  {minutes:.1f} min  valid {task}, MAE: {text}")
 
     def _report(self, results: Sequence[Result]) -> None:
         """``results``: of the last validation."""

@@ -23,7 +23,7 @@ def find(path: Path, folders: Sequence[Path], kind: str) -> Path:
         return shipped[path.stem]
     raise UserError(
         f"the {kind} {path} does not exist{nearest(path.stem, shipped)}; "
-        f"give the path of a YAML file or one of {', '.join(shipped)}"
+        f"give the path of a YAML file or the name of a {kind} that comes with Janus-MD"
     )
 
 
