@@ -164,10 +164,17 @@ def _backwards(
         atoms = None
         for place, gradient in enumerate(given):
             own, edges[place], *shared = steps.pop(0).backward(gradient, edges[place])
-            atoms = plus(atoms, own)
+            atoms = plus(atoms, own) if torch.is_grad_enabled() else _added(atoms, own)
             sums = context[place] or [None] * len(shared)
             context[place] = [plus(a, b) for a, b in zip(sums, shared, strict=True)]
     return edges, context
+
+
+def _added(total: Tensor | None, own: Tensor | None) -> Tensor | None:
+    """The same as :func:`plus`, in the memory of ``total``: a new sum of all atoms for each bucket leaves gaps."""
+    if total is None or own is None:
+        return own if total is None else total
+    return total.add_(own)
 
 
 def _geometry_of(
