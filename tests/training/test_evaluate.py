@@ -227,7 +227,8 @@ def test_data_convert_split_inspect(tmp_path: Path, app: typer.Typer) -> None:
     assert "labels: energy in 10, forces in 10, stress in 10 frames" in run(
         "data", "inspect", source
     )
-    assert "eV/Å\n" in run("data", "statistics", source)
+    statistics = run("data", "statistics", source)
+    assert "force rms" in statistics and "eV/Å\n" in statistics
     with pytest.raises(UserError, match="exists already"):
         run("data", "split", source, "-o", parts[0], "-s", 0.5, "-o", parts[1], "-s", 0.5)
 

@@ -222,7 +222,7 @@ def test_as_much_is_computed_again_as_does_not_fit(kept: float, runs: float) -> 
 def test_an_evaluation_lets_go_of_a_bucket_that_is_done_with(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All buckets of a block, an eighth of an evaluation of many atoms, were kept until the last was done."""
+    """The edges of all buckets of a block were kept until the last was done."""
     alive, counts = WeakSet(), []
 
     class Counted(Recomputing):
