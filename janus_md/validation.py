@@ -36,25 +36,41 @@ _WANTED = {
 
 
 def explain(fault: ValidationError, model: type[BaseModel], section: str = "") -> str:
-    """One sentence about the first fault, with the nearest name for an unknown key.
+    """One sentence about the first fault, or about all unknown keys, each with the nearest name.
 
     Args:
         fault: what validating ``model`` raised.
         section: the key under which ``model`` lies in its file, if any.
     """
     errors = _most_telling_first(model, fault.errors())
-    path, fields = _walk(model, errors[0])
-    key = ".".join([section, *path] if section else path)
     first = errors[0]
     if first["type"] == "extra_forbidden":
-        hint = nearest(path[-1], fields, within=key.removesuffix(path[-1]))
-        return f"unknown key '{key}'{hint}; correct or remove it"
+        return _unknown(model, errors, section)
+    path, _ = _walk(model, first)
+    key = ".".join([section, *path] if section else path)
     if first["type"] == "missing":
         return f"key '{key}' is missing; add it"
     if first["type"] == "value_error":
         return f"'{key or 'recipe'}' is not right: {_own_words(first)}"
     same = [error for error in errors if _walk(model, error)[0] == path]
     return f"'{key}' is {_shown(first['input'])}; give {_wanted(same)}"
+
+
+def _unknown(model: Any, errors: Sequence[ErrorDetails], section: str) -> str:
+    """The first fault, an unknown key, and all others of its kind.
+
+    What lies in a member of a union is left to the first fault: a key that one member lacks may be one of another.
+    """
+    named: list[str] = []
+    for error in errors:
+        path, fields = _walk(model, error)
+        if error["type"] == "extra_forbidden" and (not named or len(path) == len(error["loc"])):
+            key = ".".join([section, *path] if section else path)
+            hint = nearest(path[-1], fields, within=key.removesuffix(path[-1]))
+            named.append(f"'{key}'{hint}")
+    if len(named) == 1:
+        return f"unknown key {named[0]}; correct or remove it"
+    return f"unknown keys {', '.join(named)}; correct or remove them"
 
 
 def _most_telling_first(model: Any, errors: list[ErrorDetails]) -> list[ErrorDetails]:

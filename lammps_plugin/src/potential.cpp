@@ -20,7 +20,7 @@ void Potential::map_types(const std::vector<std::string> &symbols) {
     if (symbol != "NULL" && species_of_type_.back() < 0)
       throw UserError(path_ + " does not know the element " + symbol + " of atom type " +
                       std::to_string(species_of_type_.size() - 1) + ": it was made for " + join(manifest().elements) +
-                      "; name one of these in pair_coeff, or export the model with " + symbol);
+                      "; name one of these in pair_coeff, or use a model trained, and exported, with " + symbol);
   }
   if (std::all_of(symbols.begin(), symbols.end(), [](const std::string &symbol) { return symbol == "NULL"; }))
     throw UserError("pair_coeff for " + path_ + " leaves every atom type to others: name an element");

@@ -162,7 +162,7 @@ SYMBOLS = {
     "unknown element": (
         ["H", "O", "Fe"],
         "does not know the element Fe of atom type 3: it was made for H O Na Si Cl; "
-        "name one of these in pair_coeff, or export the model with Fe",
+        "name one of these in pair_coeff, or use a model trained, and exported, with Fe",
     ),
     "too few": (["H", "O"], "names 2 symbols after"),
     "too many": (["H", "O", "Si", "Si"], "names 4 symbols after"),

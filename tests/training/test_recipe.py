@@ -106,6 +106,20 @@ def test_every_fault_is_one_sentence(recipe: Path, setting: str, words: str) -> 
     assert sentence.startswith((f"{recipe}: ", f"--set {setting}"))
 
 
+def test_unknown_keys_are_told_together(recipe: Path) -> None:
+    settings = ["train.max_minuts=3", "optimizer.lr=3", "data.sets.0.pth=a"]
+    with pytest.raises(UserError) as fault:
+        load_config(recipe, settings)
+    sentence = str(fault.value)
+    for wrong, right in (
+        ("train.max_minuts", "train.max_minutes"),
+        ("optimizer", "optimiser"),
+        ("data.sets.0.pth", "data.sets.0.path"),
+    ):
+        assert f"'{wrong}' (did you mean '{right}'?)" in sentence
+    assert "unknown keys " in sentence and sentence.endswith("; correct or remove them")
+
+
 def test_missing_key_and_bad_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="key 'train' is missing"):
         load_config(write(tmp_path / "a.yaml", {k: v for k, v in MINIMAL.items() if k != "train"}))
