@@ -47,7 +47,7 @@ def explain(fault: ValidationError, model: type[BaseModel], section: str = "") -
     if first["type"] == "extra_forbidden":
         return _unknown(model, errors, section)
     path, _ = _walk(model, first)
-    key = ".".join([section, *path] if section else path)
+    key = _key(section, path)
     if first["type"] == "missing":
         return f"key '{key}' is missing; add it"
     if first["type"] == "value_error":
@@ -65,12 +65,17 @@ def _unknown(model: Any, errors: Sequence[ErrorDetails], section: str) -> str:
     for error in errors:
         path, fields = _walk(model, error)
         if error["type"] == "extra_forbidden" and (not named or len(path) == len(error["loc"])):
-            key = ".".join([section, *path] if section else path)
+            key = _key(section, path)
             hint = nearest(path[-1], fields, within=key.removesuffix(path[-1]))
             named.append(f"'{key}'{hint}")
     if len(named) == 1:
         return f"unknown key {named[0]}; correct or remove it"
     return f"unknown keys {', '.join(named)}; correct or remove them"
+
+
+def _key(section: str, path: Sequence[str]) -> str:
+    """As it stands in the file: ``data.sets.0.path``."""
+    return ".".join([section, *path] if section else path)
 
 
 def _most_telling_first(model: Any, errors: list[ErrorDetails]) -> list[ErrorDetails]:
