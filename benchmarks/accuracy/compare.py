@@ -25,7 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "speed"))
+
 from cases import CASES, case_named, write_case
+from processor import cpu_model
 from results import METHODS, PEERS, Entry, Results, table
 
 from janus_md.errors import UserError, nearest
@@ -73,14 +76,24 @@ def main() -> None:
 def read_plan(words: list[str]) -> Plan:
     """Raises ``UserError`` for names that are unknown and interpreters or data that are not there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", nargs="+", default=list(CASES), metavar="CASE")
+    parser.add_argument(
+        "--cases", nargs="+", default=list(CASES), metavar="CASE", help=f"of {', '.join(CASES)}"
+    )
     parser.add_argument("--only", nargs="+", metavar="METHOD", help=f"of {', '.join(METHODS)}")
     parser.add_argument("--minutes", type=float, default=10.0, help="wall time of each training")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="of each training")
     parser.add_argument("--cores", type=int, nargs="+", help="pin everything to these cores")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and batches")
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="NAME=PYTHON",
+        help=", ".join(PEERS),
+    )
+    parser.add_argument(
+        "--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of the data sets"
+    )
     parser.add_argument("--again", action="store_true", help="also run what is done already")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of everything")
     options = parser.parse_args(words)
@@ -228,14 +241,6 @@ def cpu_minutes() -> float:
     """Of all children so far: on a shared machine it tells who got how much of the wall time."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return (usage.ru_utime + usage.ru_stime) / 60.0
-
-
-def cpu_model() -> str:
-    """As the system names it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else 'unknown'}, {os.cpu_count()} cores"
 
 
 def _show(results: Results, plan: Plan) -> None:

@@ -22,7 +22,8 @@ from typing import Any
 import ase.io
 import yaml
 from cases import write_case
-from compare import ROOT, cpu_minutes, cpu_model, environment, pin
+from compare import ROOT, cpu_minutes, environment, pin
+from processor import cpu_model
 from results import row, store, stored
 
 from janus_md.errors import UserError, nearest

@@ -132,6 +132,8 @@ def main(
 
     ``train`` returns its settings; ``evaluator`` a function from a snapshot to predictions for all test structures.
     """
+    if len(sys.argv) != 3:
+        sys.exit(f"{Path(sys.argv[0]).name}: is started by compare.py; start that")
     job = Job(**json.loads(Path(sys.argv[2]).read_text()))
     if sys.argv[1] == "train":
         settings = train(job)

@@ -26,24 +26,18 @@ KEPT = ("model.safetensors", "model.json")
 def train(job: Job) -> dict[str, Any]:
     """Run the recipe on the frames of the case; copy its last checkpoint whenever there is a new one.
 
-    Returns the recipe without its data, which are those of the case.
+    Returns the recipe as it was run, without its data, which are those of the case.
     """
     folder = Path(job.folder)
     recipe = folder / "recipe.yaml"
-    chosen = with_frames(job)
+    chosen = recipe_as_run(job)
     recipe.write_text(yaml.safe_dump(chosen, sort_keys=False))
-    minutes = job.minutes - (time.time() - job.started) / 60.0
-    words = [
-        "train", recipe, "-o", folder / "run", "--set", f"train.max_minutes={minutes:.4f}",
-        f"train.threads={job.threads}", f"train.seed={job.seed}",
-        f"train.checkpoint_minutes={job.minutes / (len(FRACTIONS) + 1):.4f}",
-    ]  # fmt: skip
     if job.method == "ours-compiled":
-        words.append("train.compile=true")
         # Compiling counts: nothing may be left of an earlier run.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled")
+    words = ["train", str(recipe), "-o", str(folder / "run")]
     code = "from janus_md.cli.main import main; main()"
-    running = subprocess.Popen([sys.executable, "-c", code, *map(str, words)])
+    running = subprocess.Popen([sys.executable, "-c", code, *words])
     seen = ""
     job.snapshots.mkdir(parents=True, exist_ok=True)
     try:
@@ -60,17 +54,25 @@ def train(job: Job) -> dict[str, Any]:
     return {part: value for part, value in chosen.items() if part != "data"}
 
 
-def with_frames(job: Job) -> dict[str, Any]:
-    """The recipe with the frames of the case in place of its own, under the same name of the task.
+def recipe_as_run(job: Job) -> dict[str, Any]:
+    """The recipe with the frames of the case in place of its own, under the same name of the task, and the job's time.
 
-    ``ours-fast`` trains the preset ``fast`` by it.
+    ``ours-fast`` trains the preset ``fast`` by it, ``ours-compiled`` compiles its steps.
     """
     chosen = yaml.safe_load(Path(job.recipe).read_text())
     if job.method == "ours-fast":
         chosen["model"] = {"preset": "fast"}
     task = chosen["data"]["sets"][0].get("task", "default")
     one = {"path": "train.extxyz", "valid": "valid.extxyz", "task": task}
-    return chosen | {"data": {"root": job.data, "sets": [one]}}
+    chosen["data"] = {"root": job.data, "sets": [one]}
+    chosen["train"] |= {
+        "max_minutes": round(job.minutes - (time.time() - job.started) / 60.0, 4),
+        "checkpoint_minutes": round(job.minutes / (len(FRACTIONS) + 1), 4),
+        "threads": job.threads, "seed": job.seed,
+    }  # fmt: skip
+    if job.method == "ours-compiled":
+        chosen["train"]["compile"] = True
+    return chosen
 
 
 def _keep(job: Job, last: Path, seen: str) -> str:

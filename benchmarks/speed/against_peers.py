@@ -20,9 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chosen import interpreters, refuse_unknown
+from chosen import interpreters, refuse_not_positive, refuse_unknown
 from figures import TITLES, Figures, Row, tables
 from measure import attempted
+from processor import cpu_model
 from structures import MATERIALS, SIZES
 
 from janus_md.errors import UserError
@@ -76,7 +77,7 @@ def main() -> None:
                 measure(plan, figures, method, system)
         print(f"\n{tables(figures)}", end="")
     except UserError as error:
-        raise SystemExit(str(error)) from None
+        sys.exit(f"against_peers.py: {error}")
 
 
 def measure(
@@ -89,7 +90,7 @@ def measure(
     python, script = _interpreter(plan, method)
     if method not in figures.methods or plan.again:
         _describe(plan, figures, method, attempt)
-    common = {"method": method, "system": system, "threads": plan.threads}
+    common = {"method": method, "system": system, "threads": plan.threads, "cpu": cpu_model()}
     works = [work for work in plan.works if not _hopeless(figures, common, work)]
     lines, reason = [], ""
     if works:
@@ -164,17 +165,31 @@ def read_plan(words: list[str]) -> Plan:
         UserError: an unknown method or peer, a method without its interpreter, or a limit that is not positive.
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--systems", nargs="+", choices=MATERIALS, default=list(MATERIALS))
-    parser.add_argument("--sizes", nargs="+", type=int, choices=SIZES, default=[64, 216])
-    parser.add_argument("--works", nargs="+", choices=TITLES, default=list(TITLES))
+    parser.add_argument(
+        "--systems", nargs="+", choices=MATERIALS, default=list(MATERIALS), help="materials"
+    )
+    parser.add_argument(
+        "--sizes", nargs="+", type=int, choices=SIZES, default=[64, 216], help="atoms, about"
+    )
+    parser.add_argument(
+        "--works", nargs="+", choices=TITLES, default=list(TITLES), help="what to measure"
+    )
     parser.add_argument("--only", nargs="+", metavar="METHOD", help=", ".join(METHODS))
-    parser.add_argument("--peer", action="append", default=[], metavar="PACKAGE=PYTHON")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="PACKAGE=PYTHON",
+        help=", ".join(PEERS),
+    )
+    parser.add_argument("--threads", type=int, default=1, help="of every process")
+    parser.add_argument("--repeats", type=int, default=5, help="measured calls of each work")
     parser.add_argument("--limit-s", type=float, default=120.0, help="processor s of one work")
     parser.add_argument("--memory-gb", type=float, default=16.0, help="address space of a process")
     parser.add_argument("--again", action="store_true", help="measure what FILE holds again")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="JSON of all figures, added to"
+    )
     options = parser.parse_args(words)
     peers = interpreters(options.peer, PEERS)
     known = {*OURS, *(name for package in peers for name in PEERS[package])}
@@ -182,9 +197,7 @@ def read_plan(words: list[str]) -> Plan:
     if options.only:
         refuse_unknown(options.only, METHODS)
         methods = [name for name in METHODS if name in options.only]
-    for name in ("threads", "repeats", "limit_s", "memory_gb"):
-        if getattr(options, name) <= 0:
-            raise UserError(f"--{name.replace('_', '-')} must be positive")
+    refuse_not_positive(options, "threads", "repeats", "limit_s", "memory_gb")
     systems = [f"{material}-{size}" for material in options.systems for size in options.sizes]
     plan = Plan(
         methods, systems, options.works, peers, options.threads, options.repeats, options.limit_s,

@@ -1,7 +1,8 @@
-"""Peers and methods that a command line names, checked."""
+"""What a command line asks for, checked."""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Collection
 from pathlib import Path
 
@@ -30,3 +31,11 @@ def refuse_unknown(methods: list[str], known: Collection[str]) -> None:
     for name in methods:
         if name not in known:
             raise UserError(f"method {name!r} is unknown{nearest(name, known)}")
+
+
+def refuse_not_positive(options: Namespace, *names: str) -> None:
+    """Raise ``UserError`` for the first of these options with a number that is not positive."""
+    for name in names:
+        value = getattr(options, name)
+        if min(value if isinstance(value, list) else [value]) <= 0:
+            raise UserError(f"--{name.replace('_', '-')} must be positive")

@@ -15,9 +15,13 @@ import sys
 from pathlib import Path
 
 import torch
+from chosen import refuse_not_positive
 from measure import measured
+from processor import cpu_model
 from structures import SYSTEMS
 
+from janus_md.calculators.source import choose_device
+from janus_md.errors import UserError
 from janus_md.model.presets import PRESETS
 
 HERE = Path(__file__).resolve().parent
@@ -26,16 +30,21 @@ FORMS = {"train": ("naive", "plain", "compiled", "recomputing"), "evaluate": ("n
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", choices=PRESETS, default="small")
+    parser.add_argument("--preset", choices=PRESETS, default="small", help="size of the model")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=["salt-64", "silicon-64"])
     parser.add_argument(
         "--forms", nargs="+", choices=FORMS["train"], default=["naive", "plain", "compiled"]
     )
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--threads", type=int, default=1, help="of every process")
+    parser.add_argument("--repeats", type=int, default=5, help="measured calls of each form")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="JSON of all figures")
     options = parser.parse_args()
+    try:
+        device = choose_device(options.device)
+        refuse_not_positive(options, "threads", "repeats")
+    except UserError as error:
+        sys.exit(f"forms.py: {error}")
     rows = []
     print(f"{'system':14}{'work':10}{'form':10}{'s':>9}{'ratio':>7}{'MB':>7}{'ratio':>7}")
     for system in options.systems:
@@ -44,7 +53,7 @@ def main() -> None:
             for form in (name for name in options.forms if name in forms):
                 found = measured(
                     sys.executable, HERE / "run_form.py", options.threads,
-                    form, kind, options.preset, system, options.device, options.threads,
+                    form, kind, options.preset, system, device, options.threads,
                     options.repeats,
                 )  # fmt: skip
                 base = base or found
@@ -70,12 +79,11 @@ def main() -> None:
                     flush=True,
                 )
     if options.output:
-        device = options.device
-        if device.startswith("cuda"):
-            device = torch.cuda.get_device_name(device)
+        on_gpu = device.type == "cuda"
         result = {
-            "preset": options.preset, "device": device, "threads": options.threads,
-            "torch": torch.__version__, "rows": rows,
+            "preset": options.preset,
+            "device": torch.cuda.get_device_name(device) if on_gpu else cpu_model(),
+            "threads": options.threads, "torch": torch.__version__, "rows": rows,
         }  # fmt: skip
         options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

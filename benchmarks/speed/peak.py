@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import re
 import statistics
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,13 @@ from typing import Any
 import numpy as np
 import torch
 from ase.data import chemical_symbols
+from chosen import refuse_not_positive
+from processor import cpu_model
 from structures import structure
 from torch.autograd import DeviceType
 
+from janus_md.calculators.source import choose_device
+from janus_md.errors import UserError
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE
 from janus_training.config import Config
@@ -65,19 +69,25 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=["plain"])
     parser.add_argument("--atoms", type=int, default=64, help="of a structure, about")
     parser.add_argument("--copies", type=int, nargs="+", default=[1], help="structures of a batch")
-    parser.add_argument("--elements", type=int, default=80)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--elements", type=int, default=80, help="the first ones")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--tflops", type=float, help="FP32 peak of the device")
     parser.add_argument(
         "--machine", type=Path, help="of the planner, whose estimate of a step is added"
     )
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--trace", type=Path, help="folder of traces for chrome://tracing")
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--repeats", type=int, default=5, help="measured steps")
+    parser.add_argument(
+        "--trace", type=Path, metavar="FOLDER", help="for traces of chrome://tracing"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="JSON of all figures")
     options = parser.parse_args()
-    machine = None if options.machine is None else load_machine(options.machine)
+    try:
+        device = choose_device(options.device)
+        machine = None if options.machine is None else load_machine(options.machine)
+        refuse_not_positive(options, "atoms", "copies", "elements", "repeats")
+    except UserError as error:
+        sys.exit(f"peak.py: {error}")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    device = torch.device(options.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
     rate = product_rate(device, 8192 if device.type == "cuda" else 1024) / 1e12
@@ -260,7 +270,7 @@ def rehearsed(model: MatRISMoE, config: Config, store: GraphStore) -> Rehearsal:
 def named(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"one thread of {platform.processor() or platform.machine()}"
+    return f"one thread of {cpu_model()}"
 
 
 def line(row: dict[str, Any]) -> str:

@@ -81,6 +81,8 @@ def memory_mb(device: torch.device) -> float:
 
 
 def main() -> None:
+    if len(sys.argv) != 8:
+        sys.exit("run_form.py: is started by forms.py; start that")
     form, kind, name, system, place, threads, repeats = sys.argv[1:]
     device = torch.device(place)
     clock = time.process_time if device.type == "cpu" else time.perf_counter

@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ase
@@ -50,6 +51,8 @@ def main(
         idle: parameters that belong to other elements than the only one of a model.
     """
     before = peak_mb()
+    if len(sys.argv) != 8:
+        sys.exit(f"{Path(sys.argv[0]).name}: is started by against_peers.py; start that")
     method, system, works, threads, repeats, limit, gigabytes = sys.argv[1:]
     most = int(float(gigabytes) * 1024**3)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))

@@ -1,6 +1,7 @@
 """The comparison of accuracies: frames of every case, the shared error function, what the user gets wrong."""
 
 import json
+import time
 from pathlib import Path
 
 import ase.io
@@ -166,10 +167,12 @@ def test_seeds_and_threads_are_results_of_their_own(script, tmp_path: Path) -> N
     assert "| 7.00 / 70.0 |" in results.table(found, 1.0, threads=2)
 
 
-@pytest.mark.parametrize("minutes", [10.0, 30.0])
-def test_the_published_tables_are_those_of_the_results(script, minutes: float) -> None:
+@pytest.mark.parametrize(("minutes", "threads"), [(10.0, 1), (30.0, 1), (30.0, 2)])
+def test_the_published_tables_are_those_of_the_results(
+    script, minutes: float, threads: int
+) -> None:
     results = script("results")
-    found = results.table(results.Results(SCRIPTS.parent / "results"), minutes)
+    found = results.table(results.Results(SCRIPTS.parent / "results"), minutes, threads)
     assert found in (SCRIPTS.parent / "README.md").read_text(encoding="utf-8")
 
 
@@ -214,3 +217,16 @@ def test_weights_are_kept_on_the_way_and_at_the_end(script, tmp_path, clock) -> 
     assert len(kept) == len(module.FRACTIONS) + 1
     late = np.array(kept) - 10.0 * np.array([*module.FRACTIONS, 1.0])
     assert (late >= -1e-9).all() and (late <= 7.0 / 60 + 1e-3).all()
+
+
+def test_our_recipe_is_recorded_as_it_was_run(script, tmp_path: Path) -> None:
+    """Results once told of the recipe's own minutes and threads, not of those of the run."""
+    recipe = str(script("compare").recipe_of("si"))
+    started = time.time() - 60.0
+    asked = {"recipe": recipe, "minutes": 5.0, "started": started, "threads": 3, "seed": 7}
+    plain = script("run_ours").recipe_as_run(job(script, tmp_path, method="ours", **asked))
+    assert plain["train"]["max_minutes"] == pytest.approx(4.0, abs=0.1)
+    assert (plain["train"]["threads"], plain["train"]["seed"]) == (3, 7)
+    compiled = job(script, tmp_path, method="ours-compiled", **asked)
+    assert script("run_ours").recipe_as_run(compiled)["train"]["compile"] is True
+    assert "compile" not in plain["train"]

@@ -1,6 +1,8 @@
 """The comparison of speeds: structures, matched widths, merging of results, the table, what the user gets wrong."""
 
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -162,3 +164,26 @@ def test_without_peers_ours_alone_are_measured(script) -> None:
     assert module.read_plan([]).methods == ["small", "fast", "10m"]
     plan = module.read_plan(["--peer", f"matris={sys.executable}"])
     assert plan.methods == ["small", "fast", "10m", "matris", "matched-matris", "matris-recompute"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "sentence"),
+    [
+        ("against_peers", ["--repeats", "0"], "against_peers.py: --repeats must be positive"),
+        ("forms", ["--threads", "0"], "forms.py: --threads must be positive"),
+        ("forms", ["--device", "cuda:99"], "forms.py: device 'cuda:99' is not available here"),
+        ("peak", ["--atoms", "0"], "peak.py: --atoms must be positive"),
+        ("peak", ["--copies", "1", "0"], "peak.py: --copies must be positive"),
+        ("peak", ["--device", "gpu"], "peak.py: device 'gpu' is unknown"),
+        ("peak", ["--machine", "nowhere"], "peak.py: .*nowhere"),
+        ("run_form", [], "is started by forms.py"),
+        ("run_janus", [], "is started by against_peers.py"),
+    ],
+)
+def test_scripts_end_with_a_sentence(name: str, words: list[str], sentence: str) -> None:
+    """``peak.py --copies 0`` once ended well, with no atoms."""
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / f"{name}.py", *words], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and re.search(sentence, done.stderr)
+    assert "Traceback" not in done.stderr
