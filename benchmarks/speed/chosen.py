@@ -39,3 +39,9 @@ def refuse_not_positive(options: Namespace, *names: str) -> None:
         value = getattr(options, name)
         if min(value if isinstance(value, list) else [value]) <= 0:
             raise UserError(f"--{name.replace('_', '-')} must be positive")
+
+
+def refuse_no_folder(output: Path | None) -> None:
+    """Raise ``UserError`` where a file could not be written at the end for want of its folder."""
+    if output is not None and not output.parent.is_dir():
+        raise UserError(f"-o {output}: there is no folder {output.parent}; make it first")

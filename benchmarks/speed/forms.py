@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import torch
-from chosen import refuse_not_positive
+from chosen import refuse_no_folder, refuse_not_positive
 from measure import measured
 from processor import cpu_model
 from structures import SYSTEMS
@@ -43,6 +43,7 @@ def main() -> None:
     try:
         device = choose_device(options.device)
         refuse_not_positive(options, "threads", "repeats")
+        refuse_no_folder(options.output)
     except UserError as error:
         sys.exit(f"forms.py: {error}")
     rows = []

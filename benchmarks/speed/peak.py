@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from ase.data import chemical_symbols
-from chosen import refuse_not_positive
+from chosen import refuse_no_folder, refuse_not_positive
 from processor import cpu_model
 from structures import structure
 from torch.autograd import DeviceType
@@ -85,6 +85,9 @@ def main() -> None:
         device = choose_device(options.device)
         machine = None if options.machine is None else load_machine(options.machine)
         refuse_not_positive(options, "atoms", "copies", "elements", "repeats")
+        if options.tflops is not None:
+            refuse_not_positive(options, "tflops")
+        refuse_no_folder(options.output)
     except UserError as error:
         sys.exit(f"peak.py: {error}")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False

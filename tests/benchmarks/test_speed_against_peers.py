@@ -172,6 +172,8 @@ def test_without_peers_ours_alone_are_measured(script) -> None:
         ("against_peers", ["--repeats", "0"], "against_peers.py: --repeats must be positive"),
         ("forms", ["--threads", "0"], "forms.py: --threads must be positive"),
         ("forms", ["--device", "cuda:99"], "forms.py: device 'cuda:99' is not available here"),
+        ("forms", ["-o", "/nowhere/forms.json"], "forms.py: -o .*: there is no folder /nowhere"),
+        ("peak", ["--tflops", "-1"], "peak.py: --tflops must be positive"),
         ("peak", ["--atoms", "0"], "peak.py: --atoms must be positive"),
         ("peak", ["--copies", "1", "0"], "peak.py: --copies must be positive"),
         ("peak", ["--device", "gpu"], "peak.py: device 'gpu' is unknown"),
