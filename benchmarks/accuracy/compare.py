@@ -28,6 +28,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[1] / "speed"))
 
 from cases import CASES, case_named, write_case
+from chosen import refuse_not_positive, refuse_unknown
 from processor import cpu_model
 from results import METHODS, PEERS, Entry, Results, table
 
@@ -100,8 +101,7 @@ def read_plan(words: list[str]) -> Plan:
     interpreters = dict(map(_interpreter, options.peer))
     if not options.data.is_dir():
         raise UserError(f"{options.data} is not a folder; give that of the data sets with --data")
-    if options.minutes <= 0 or options.threads < 1:
-        raise UserError("--minutes and --threads must be positive")
+    refuse_not_positive(options, "minutes", "threads")
     for name in options.cases:
         case_named(name)
     if options.cores is not None:
@@ -270,9 +270,8 @@ def _interpreter(text: str) -> tuple[str, str]:
 
 
 def _methods(only: list[str] | None, interpreters: dict[str, str]) -> list[str]:
+    refuse_unknown(only or [], METHODS)
     for name in only or []:
-        if name not in METHODS:
-            raise UserError(f"method '{name}' is unknown{nearest(name, METHODS)}")
         peer = package_of(name)
         if peer in PEERS and peer not in interpreters:
             raise UserError(f"method '{name}' needs --peer {peer}=PYTHON")
