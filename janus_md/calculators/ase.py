@@ -22,9 +22,14 @@ from janus_md.graph.tables import suited_to
 from janus_md.io.electrons import electrons
 from janus_md.io.pymatgen import atoms_from_pymatgen
 from janus_md.model import Prediction, predict
+from janus_md.out_of_memory import within_memory
 
 if TYPE_CHECKING:
     from pymatgen.core import Molecule, Structure
+
+
+ELSEWHERE = "give device cpu, or run it in LAMMPS, in chunks or on several GPUs (docs/lammps.md)"
+"""What to do with a structure that does not fit."""
 
 
 class JanusCalculator(Calculator):
@@ -121,9 +126,11 @@ class JanusCalculator(Calculator):
         graph = self.neighbours.graph(copied)
         layout = suited_to(self.device, self.source.model.floats_per_edge)
         batch = batch_graphs([graph], task=[self.task], charge=[charge], spin=[spin], layout=layout)
-        prediction = predict(
-            self.source.model, batch.to(self.device), forces=True, stress=graph.volume > 0
-        )
+        what = f"{copied.get_chemical_formula()}, {len(copied)} atoms,"
+        with within_memory(self.device, what, ELSEWHERE):
+            prediction = predict(
+                self.source.model, batch.to(self.device), forces=True, stress=graph.volume > 0
+            )
         refuse_not_finite(prediction, graph, self.source.path)
         self.results = _results(prediction, graph.volume)
 

@@ -22,7 +22,7 @@ from ase.md.nose_hoover_chain import (
 from ase.md.velocitydistribution import Stationary
 from ase.md.verlet import VelocityVerlet
 
-from janus_md.errors import UserError
+from janus_md.errors import UserError, nearest
 
 ENSEMBLES = ("nve", "nvt", "npt")
 
@@ -84,9 +84,13 @@ def integrator(
 
     ``timestep`` in fs, ``temperature`` in K, ``pressure`` in GPa. NVT is Bussi's thermostat with a
     time constant of 100 steps; NPT is the isotropic Martyna-Tobias-Klein barostat with 100 and
-    1000 steps. Raises ``UserError`` for a thermostat at 0 K, and for NPT of fixed atoms or without
-    three periodic directions.
+    1000 steps. Raises ``UserError`` for an ensemble that is none of ``ENSEMBLES``, a thermostat at 0 K,
+    and for NPT of fixed atoms or without three periodic directions.
     """
+    if ensemble not in ENSEMBLES:
+        raise UserError(
+            f"ensemble {ensemble!r} is unknown{nearest(ensemble, ENSEMBLES)}: give {', '.join(ENSEMBLES)}"
+        )
     step = timestep * units.fs
     if ensemble == "nve":
         return VelocityVerlet(atoms, timestep=step)

@@ -65,9 +65,8 @@ class SkinNeighbours:
             atoms,
             pairs.centres[inside],
             pairs.neighbours[inside],
-            pairs.shifts[inside],
             vectors[inside],
-            line_cutoff=self.line_cutoff,
+            self.line_cutoff,
         )
 
     def _search(self, atoms: Atoms) -> _Pairs:

@@ -98,6 +98,7 @@ def _uses(charge: bool, spin: bool, composition: bool) -> str:
 
 def _describe_data(path: Path) -> Facts:
     from janus_md.io import read_frames
+    from janus_md.io.frames import LABELS
     from janus_md.io.summary import summarise
 
     frames = read_frames(path)
@@ -108,10 +109,7 @@ def _describe_data(path: Path) -> Facts:
         "atoms": f"{found.smallest} to {found.largest} per frame, {found.atoms:,} in all",
         "elements": " ".join(f"{symbol}({count})" for symbol, count in found.elements.items()),
         "periodic": _share(found.periodic, found.frames),
-        **{
-            name: _share(found.labels.get(name, 0), found.frames)
-            for name in ("energy", "forces", "stress", "magmoms")
-        },
+        **{name: _share(found.labels.get(name, 0), found.frames) for name in LABELS},
         "largest force": f"{max(frame.max_force for frame in frames):.3f} eV/Å",
     }
 

@@ -22,6 +22,7 @@ from janus_md.errors import UserError, nearest
 from janus_md.export.manifest import ENTRY, Manifest, weights_crc32
 from janus_md.export.memory import refuse_beyond_memory
 from janus_md.export.model_file import load_exported
+from janus_md.folders import make_writable
 from janus_md.graph import batch_graphs, build_graph
 from janus_md.model import MatRISMoE, predict
 from janus_md.model.experts import ExpertMLP, RoutedExperts
@@ -97,7 +98,7 @@ def export_model(
         # TorchScript is deprecated in favour of torch.export; it is the engine of this format version.
         warnings.simplefilter("ignore", DeprecationWarning)
         scripted = torch.jit.script(merged)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_writable(path.parent)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     os.close(handle)
     try:

@@ -32,7 +32,6 @@ class AtomGraph:
         numbers: atomic numbers of the N centres, then those of ghosts: neighbours whose own edges are held elsewhere.
         offsets: edges of centre i are ``offsets[i]:offsets[i+1]``, [N+1].
         neighbours: index j of each edge, [E].
-        shifts: integer cell shifts of each edge's neighbour, [E, 3].
         vectors: r_j + shift·cell − r_i in Å, float64, [E, 3].
         num_line: number of edges of each centre shorter than the line cutoff, [N].
         volume: |det(cell)| in Å³ where all three directions are periodic, else 0.
@@ -42,7 +41,6 @@ class AtomGraph:
     numbers: np.ndarray
     offsets: np.ndarray
     neighbours: np.ndarray
-    shifts: np.ndarray
     vectors: np.ndarray
     num_line: np.ndarray
     volume: float
@@ -104,8 +102,10 @@ def build_graph(atoms: ase.Atoms, cutoff: float, line_cutoff: float) -> AtomGrap
         UserError: positions or cell are not finite or huge, the volume is zero, or two atoms coincide.
     """
     check_geometry(atoms)
-    pairs = neighbour_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
-    return graph_from_pairs(atoms, *pairs, line_cutoff=line_cutoff)
+    centres, neighbours, _, vectors = neighbour_pairs(
+        atoms.positions, atoms.cell.array, atoms.pbc, cutoff
+    )
+    return graph_from_pairs(atoms, centres, neighbours, vectors, line_cutoff)
 
 
 def check_geometry(atoms: ase.Atoms) -> None:
@@ -150,11 +150,10 @@ def graph_from_pairs(
     atoms: ase.Atoms,
     centres: np.ndarray,
     neighbours: np.ndarray,
-    shifts: np.ndarray,
     vectors: np.ndarray,
     line_cutoff: float,
 ) -> AtomGraph:
-    """Sort pairs as :func:`neighbour_pairs` gives them into a graph.
+    """Sort pairs, [E], and their vectors, [E, 3] in Å, into a graph.
 
     Raises:
         UserError: two atoms coincide.
@@ -172,7 +171,6 @@ def graph_from_pairs(
         numbers=atoms.numbers.astype(np.int64),
         offsets=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
         neighbours=neighbours[by_centre_then_length],
-        shifts=shifts[by_centre_then_length],
         vectors=vectors[by_centre_then_length],
         num_line=np.bincount(centres[lengths < line_cutoff], minlength=len(atoms)).astype(np.int64),
         volume=float(abs(np.linalg.det(atoms.cell.array))) if atoms.pbc.all() else 0.0,

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from ase.io.extxyz import per_atom_properties, per_config_properties
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from janus_md.errors import UserError, nearest
 from janus_md.io.electrons import electrons
-from janus_md.io.frames import Floats, Frame, check
+from janus_md.io.frames import LABELS, Floats, Frame, check
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ class LabelKeys:
 def frame_from_atoms(
     atoms: Atoms, keys: LabelKeys | None = None, task: str = "", source: str = "", index: int = 0
 ) -> Frame:
-    """A checked ``Frame``; the atoms keep their arrays and info but lose the calculator."""
+    """A checked ``Frame``; the atoms keep their arrays and info but lose the calculator.
+
+    Results of it that are no labels, such as a dipole, go where ASE's reader found them.
+    """
     keys = keys or LabelKeys()
     where = f"{source}, frame {index}"
     energy = _label(atoms, "energy", keys.energy, where)
@@ -58,8 +62,19 @@ def frame_from_atoms(
         source=source,
         index=index,
     )
+    _keep_other_results(atoms)
     atoms.calc = None
     return check(frame)
+
+
+def _keep_other_results(atoms: Atoms) -> None:
+    for name, value in ({} if atoms.calc is None else atoms.calc.results).items():
+        if value is None or name in LABELS:
+            continue
+        if name in per_config_properties:
+            atoms.info.setdefault(name, value)
+        elif name in per_atom_properties and np.ndim(value) <= 2:  # of more, extxyz has no columns
+            atoms.arrays.setdefault(name, np.asarray(value))
 
 
 def _label(atoms: Atoms, name: str, key: str | None, where: str) -> object | None:

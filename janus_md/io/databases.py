@@ -49,14 +49,15 @@ def write_database(path: Path, frames: list[Frame]) -> None:
     try:
         with database:
             for frame in frames:
-                database.write(frame.to_atoms(), data=_plain(frame.atoms.info) | frame.facts)
+                atoms = frame.to_atoms()
+                database.write(atoms, data=_plain(atoms.info))
     finally:
         _close(database)
 
 
 def _plain(info: dict[str, Any]) -> dict[str, Any]:
     """What a database keeps as it is; a space group, for one, comes from a reader of ASE and is none of it."""
-    kinds = (str, bool, int, float, np.generic, np.ndarray)
+    kinds = (str, bool, int, float, list, tuple, dict, np.generic, np.ndarray)
     return {name: value for name, value in info.items() if isinstance(value, kinds)}
 
 

@@ -10,6 +10,7 @@ Reference: https://docs.deepmodeling.com/projects/deepmd/en/stable/data/system.h
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from janus_md.errors import UserError
+from janus_md.io.ase_labels import LabelKeys
 from janus_md.io.frames import Floats, Frame, check
 
 
@@ -26,8 +28,13 @@ def deepmd_systems(folder: Path) -> list[Path]:
     return sorted(file.parent for file in folder.rglob("type.raw"))
 
 
-def read_deepmd(folder: Path, task: str = "") -> Iterator[Frame]:
-    """Frames of one system, numbered from 0 through its sets in order of name."""
+def read_deepmd(folder: Path, keys: LabelKeys | None = None, task: str = "") -> Iterator[Frame]:
+    """Frames of one system, numbered from 0 through its sets in order of name.
+
+    Labels have names of their own there: ``keys`` can only leave some out (``"ignore"``).
+    Raises ``UserError`` for any other key.
+    """
+    ignored = _ignored(keys or LabelKeys(), folder)
     types, symbols = _types(folder)
     periodic = not (folder / "nopbc").exists()
     sets = sorted(folder.glob("set.*"))
@@ -39,8 +46,22 @@ def read_deepmd(folder: Path, task: str = "") -> Iterator[Frame]:
     for part in sets:
         for frame in _read_set(part, types, symbols, periodic, task):
             frame.source, frame.index = str(folder), index
+            for label in ignored:
+                setattr(frame, label, None)
             yield check(frame)
             index += 1
+
+
+def _ignored(keys: LabelKeys, folder: Path) -> list[str]:
+    """Labels to leave out; the virial is the only stress there is."""
+    given = {name: key for name, key in asdict(keys).items() if key is not None}
+    for name, key in given.items():
+        if key != "ignore":
+            raise UserError(
+                f"{folder} is DeePMD data, whose labels have names of their own: {name}={key} means nothing there;"
+                f" leave it out, or give {name}=ignore"
+            )
+    return ["stress" if name == "virial" else name for name in given]
 
 
 def _types(folder: Path) -> tuple[NDArray[np.int64], list[str]]:

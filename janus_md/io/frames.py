@@ -15,8 +15,12 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
 from janus_md.errors import UserError
+from janus_md.io.results import without_doubles
 
 Floats = NDArray[np.float64]
+
+LABELS = ("energy", "forces", "stress", "magmoms")
+"""Those of a frame, by their names there and among ASE's results."""
 
 
 @dataclass(slots=True)
@@ -80,7 +84,7 @@ class Frame:
         if known:
             atoms.calc = SinglePointCalculator(atoms, **known)
         atoms.info.update(self.facts)
-        return atoms
+        return without_doubles(atoms)
 
 
 def check(frame: Frame) -> Frame:

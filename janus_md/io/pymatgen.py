@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ase import Atoms
+import numpy as np
+from ase import Atoms, units
+from ase.constraints import FixAtoms, FixScaled
 from ase.data import atomic_numbers
+from numpy.typing import NDArray
 
 from janus_md.errors import UserError
 from janus_md.io.electrons import electrons
@@ -19,6 +22,8 @@ def atoms_from_pymatgen(structure: Structure | Molecule) -> Atoms:
 
     Charge and spin multiplicity go to ``info["charge"]`` and ``info["spin"]``: a molecule always has
     both, a structure its charge where it is not zero and its spin where ``properties["spin"]`` states one.
+    A structure's site properties ``selective_dynamics`` and ``velocities`` (Å/fs), which pymatgen has from a POSCAR,
+    become constraints and velocities.
     """
     _require_pymatgen()
     from pymatgen.core import Molecule
@@ -44,6 +49,7 @@ def atoms_from_pymatgen(structure: Structure | Molecule) -> Atoms:
         atoms.info["charge"] = charge
     if spin := structure.properties.get("spin"):
         atoms.info["spin"] = float(spin)
+    _take_motion(atoms, structure)
     return atoms
 
 
@@ -51,7 +57,8 @@ def pymatgen_from_atoms(atoms: Atoms) -> Structure | Molecule:
     """A ``Structure`` where any direction is periodic, else a ``Molecule``.
 
     Charge and spin multiplicity are those of ``info["charge"]`` and ``info["spin"]``; pymatgen's ``Structure``
-    has no place for a spin but among its ``properties``. Raises ``UserError`` where they are not numbers, and
+    has no place for a spin but among its ``properties``; velocities and atoms fixed by ``FixAtoms`` or ``FixScaled``
+    become the site properties of a POSCAR. Raises ``UserError`` where they are not numbers, and
     for a molecule whose number of electrons does not allow the multiplicity.
     """
     _require_pymatgen()
@@ -74,8 +81,42 @@ def pymatgen_from_atoms(atoms: Atoms) -> Structure | Molecule:
         atoms.positions,
         charge=charge or None,
         coords_are_cartesian=True,
+        site_properties=_motion(atoms),
         properties={"spin": spin} if spin else None,
     )
+
+
+def _take_motion(atoms: Atoms, structure: Structure) -> None:
+    """Velocities and what is fixed; a site without such a property is at rest and free."""
+    given = [site.properties for site in structure]
+    moving = [properties.get("velocities") for properties in given]
+    if any(velocity is not None for velocity in moving):
+        rows = [np.zeros(3) if velocity is None else velocity for velocity in moving]
+        atoms.set_velocities(np.array(rows, dtype=np.float64) / units.fs)
+    free = [properties.get("selective_dynamics") for properties in given]
+    fixed = ~np.array([3 * [True] if flags is None else flags for flags in free], dtype=bool)
+    whole = fixed.all(axis=1)
+    partly = np.flatnonzero(fixed.any(axis=1) & ~whole)
+    constraints = [FixScaled(int(atom), fixed[atom], atoms.cell) for atom in partly]
+    if whole.any():
+        constraints.append(FixAtoms(np.flatnonzero(whole)))
+    atoms.set_constraint(constraints)
+
+
+def _motion(atoms: Atoms) -> dict[str, NDArray[np.generic]]:
+    """Site properties of velocities and of what is fixed, those that say anything."""
+    properties: dict[str, NDArray[np.generic]] = {}
+    free = np.ones((len(atoms), 3), dtype=bool)
+    for constraint in atoms.constraints:
+        if isinstance(constraint, FixAtoms):
+            free[constraint.index] = False
+        elif isinstance(constraint, FixScaled):
+            free[constraint.index] &= ~np.asarray(constraint.mask, dtype=bool)
+    if not free.all():
+        properties["selective_dynamics"] = free
+    if atoms.has("momenta"):
+        properties["velocities"] = atoms.get_velocities() * units.fs
+    return properties
 
 
 def _multiplicity(spin: float) -> int | None:

@@ -49,7 +49,7 @@ def _iterate_folder(path: Path, task: str, keys: LabelKeys | None) -> Iterator[F
             f"{path} holds DeePMD data (type.raw) and {others[0].name}; name one of them"
         )
     for system in systems:
-        yield from read_deepmd(system, task)
+        yield from read_deepmd(system, keys, task)
     for database in databases:
         yield from read_database(database, keys, task)
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from ase.data import atomic_numbers
 
-from janus_md.io.frames import Frame
+from janus_md.io.frames import LABELS, Frame
 from janus_md.io.unread_labels import WORDS
 
 UNITS = {
@@ -62,11 +62,7 @@ def summarise(frames: Iterable[Frame]) -> Summary:
     for frame in frames:
         sizes.append(len(frame.atoms))
         elements.update(set(frame.atoms.symbols))
-        labels.update(
-            name
-            for name in ("energy", "forces", "stress", "magmoms")
-            if getattr(frame, name) is not None
-        )
+        labels.update(name for name in LABELS if getattr(frame, name) is not None)
         kept = (*frame.atoms.info, *frame.atoms.arrays)
         alike.update(name for name in kept if any(word in name.lower() for word in WORDS))
         tasks.update([frame.task] if frame.task else [])

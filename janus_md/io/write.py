@@ -9,6 +9,7 @@ from pathlib import Path
 import ase.io
 
 from janus_md.errors import UserError
+from janus_md.folders import make_writable
 from janus_md.io.databases import SUFFIXES, write_database
 from janus_md.io.deepmd import write_deepmd
 from janus_md.io.frames import Frame
@@ -32,7 +33,7 @@ def write_frames(path: str | Path, frames: list[Frame]) -> None:
     if path.suffix in (*SUFFIXES, ""):
         for frame in frames:
             _refuse_unread_labels(frame, path, everything=path.suffix == "")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_writable(path.parent)
     scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     try:
         target = scratch / path.name

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from janus_md.errors import UserError
+from janus_md.folders import make_writable
 from janus_md.lammps.plugin_path import (
     INSTALL,
     PLUGIN_FILE,
@@ -39,7 +40,7 @@ def build_plugin(force: bool = False, report: Callable[[str], None] = print) -> 
     target = plugin_folder() / PLUGIN_FILE
     if target.is_file() and not force:
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_writable(target.parent, "set JANUS_MD_CACHE to one that can be written into")
     with _alone(target.parent):
         if not target.is_file() or force:
             report(f"building the LAMMPS plugin (about a minute): {target}")
@@ -68,7 +69,7 @@ def build_custom(
             raise UserError(f"{folder} holds no {needed}: name the folder with these headers")
     if not output.name.endswith("plugin.so"):
         raise UserError(f"{output} must end with plugin.so for LAMMPS to load it")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_writable(output.parent)
     _compile(output, headers, mpi_headers, bigbig, torch_root)
     return output
 

@@ -16,6 +16,7 @@ from ase.data import atomic_masses, atomic_numbers
 from ase.io.lammpsdata import write_lammps_data
 
 from janus_md.errors import UserError
+from janus_md.folders import make_writable
 from janus_md.io.electrons import electrons
 from janus_md.lammps.model_facts import ModelFacts, model_facts
 
@@ -130,7 +131,7 @@ def write_input(
     for facts in models:
         _check_elements(atoms, facts)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_writable(folder)
     order = write_data(atoms, folder / "data.lmp", types, units)
     path = folder / "in.lmp"
     files = [facts.path.resolve() for facts in models]

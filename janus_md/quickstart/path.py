@@ -13,6 +13,7 @@ from pathlib import Path
 import ase.io
 
 from janus_md.errors import UserError
+from janus_md.folders import make_writable
 from janus_md.quickstart import droplet as drop
 from janus_md.quickstart.water import METHOD, cluster, free_atoms, plan, sample_all
 
@@ -42,7 +43,7 @@ def run_quickstart(folder: Path, size: Size, say: Say) -> Path:
         raise UserError(f"{folder} is a file: choose a folder with -o")
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} already exists and is not empty: choose another with -o")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_writable(folder)
     shell = _Shell(folder, say)
     say(f"1/7  water clusters labelled with {METHOD}: {size.frames} to learn from")
     make_data(folder / "data", size, say)

@@ -244,6 +244,19 @@ def test_results_that_are_not_finite_name_the_closest_atom(
         alone.get_potential_energy()
 
 
+def test_too_large_a_structure_is_one_sentence(
+    make: Callable[..., JanusCalculator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 200.00 GiB")
+
+    monkeypatch.setattr("janus_md.calculators.ase.predict", refuse)
+    atoms = STRUCTURES["crystal"]()
+    atoms.calc = make()
+    with pytest.raises(UserError, match=r"8 atoms, needs more memory than cpu has: give device"):
+        atoms.get_potential_energy()
+
+
 def test_magnetic_moments(make: Callable[..., JanusCalculator]) -> None:
     atoms = STRUCTURES["crystal"]()
     atoms.calc = make()

@@ -11,6 +11,7 @@ from ase.calculators.idealgas import IdealGas
 from ase.constraints import FixAtoms, FixBondLengths, FixConstraint, Hookean
 
 from janus_md.calculators.dynamics import integrator, kinetic_temperature, start_velocities
+from janus_md.errors import UserError
 
 
 def copper(repeats: tuple[int, int, int]) -> Atoms:
@@ -121,3 +122,10 @@ def test_npt_reaches_the_temperature_from_another() -> None:
     dynamics.attach(lambda: temperatures.append(kinetic_temperature(atoms)))
     dynamics.run(1000)
     assert np.mean(temperatures[500:]) == pytest.approx(300.0, abs=100.0)
+
+
+@pytest.mark.parametrize("name", ["NVT", "langevin", ""])
+def test_an_unknown_ensemble_is_no_npt(name: str) -> None:
+    """It was, and the cell changed."""
+    with pytest.raises(UserError, match=rf"ensemble '{name}' is unknown.*: give nve, nvt, npt"):
+        integrator(copper((2, 2, 2)), name, 1.0, 300.0)

@@ -222,3 +222,20 @@ def test_a_cif_with_disorder_is_refused(sites: str, words: str, tmp_path: Path) 
             reader(file)
     file.write_text(CIF + "Fe1 Fe 0 0 0 1.0\n")
     assert read_structure(file).symbols[0] == read_frames(file)[0].atoms.symbols[0] == "Fe"
+
+
+@pytest.mark.parametrize("name", ["b.extxyz", "b.traj"])
+def test_an_energy_in_info_does_not_keep_results_from_being_written(
+    tmp_path: Path, name: str
+) -> None:
+    """A relaxation's result was lost for it."""
+    atoms = bulk("Si")
+    atoms.info["energy"] = -7.0
+    check_writable(tmp_path / name, atoms)
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0)
+    write_structure(tmp_path / name, atoms)
+    with TrajectoryWriter(tmp_path / f"frames-{name}") as writer:
+        writer.write(atoms)
+    for file in (name, f"frames-{name}"):
+        assert read(tmp_path / file).get_potential_energy() == -1.0
+    assert atoms.info["energy"] == -7.0

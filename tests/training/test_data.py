@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk
 from hypothesis import given
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 from training_support import metals
 
 from janus_md.errors import UserError
+from janus_md.graph import build_graph
 from janus_md.io import Frame, write_frames
 from janus_md.io.split import split_shares
+from janus_md.model import preset
 from janus_training.config import Config, DataConfig, SetConfig
 from janus_training.data import Frames, load_frames
 from janus_training.graph_store import GraphStore
-from janus_training.prepare import energy_scale, filled_in
+from janus_training.prepare import energy_scale, filled_in, prepare
 from janus_training.references import fit_references, reference_energies
 
 
@@ -108,6 +111,25 @@ def test_frames_keep_the_tasks_they_state_unless_the_recipe_names_one(tmp_path: 
         load(isolated_atoms="atoms.extxyz")
 
 
+def test_isolated_atoms_of_one_task_have_one_energy(root: Path) -> None:
+    """The last set's had won without a word."""
+    for name, energy in (("atoms", -1.0), ("others", -2.0)):
+        write_frames(root / f"{name}.extxyz", [Frame(Atoms("Cu"), energy=energy)])
+
+    def load(other: str) -> Frames:
+        sets = [
+            SetConfig(path="a.extxyz", isolated_atoms="atoms.extxyz"),
+            SetConfig(path="b.extxyz", isolated_atoms=other),
+        ]
+        return load_frames(DataConfig(root=str(root), sets=sets))
+
+    assert load("atoms.extxyz").isolated == {("default", "Cu"): -1.0}
+    with pytest.raises(
+        UserError, match=r"data.sets.1.isolated_atoms gives Cu .* -2 eV where .* -1"
+    ):
+        load("others.extxyz")
+
+
 def test_frames_with_large_forces_are_dropped(root: Path) -> None:
     largest = sorted(frame.max_force for frame in metals(20))
     limit = 0.5 * (largest[9] + largest[10])
@@ -122,6 +144,32 @@ def test_a_graph_beyond_the_memory_does_not_keep_others_out() -> None:
     large = Frame(bulk("Si", cubic=True).repeat(4), task="t")
     store = GraphStore([small, large, small], ["t"], 4.0, 3.0, memory=1e-4)
     assert [store.graph(index) is store.graph(index) for index in range(3)] == [True, False, True]
+
+
+def test_graphs_of_both_parts_share_what_may_be_kept() -> None:
+    """Each had all of it."""
+    crystals = [Frame(bulk("Si", cubic=True), energy=0.0, task="t") for _ in range(4)]
+    model = {"preset": "tiny", "elements": ["Si"]}
+
+    def kept(memory: float) -> int:
+        content = {
+            "model": model, "data": {"sets": [{"path": "none"}], "graph_memory": memory},
+            "train": {"steps": 1}, "batch": {"structures": 1}, "loss": {"forces": {"weight": 0.0}},
+        }  # fmt: skip
+        frames = Frames(train=crystals[:2], valid=crystals[2:])
+        config = filled_in(Config.model_validate(content), frames)
+        data = prepare(config, frames, torch.device("cpu"))
+        return sum(
+            store.graph(index) is store.graph(index)
+            for store in (data.train, data.valid)
+            for index in range(len(store))
+        )
+
+    tiny = preset("tiny")
+    graph = build_graph(crystals[0].atoms, tiny.cutoff, tiny.line_cutoff)
+    arrays = graph.numbers, graph.offsets, graph.neighbours, graph.vectors, graph.num_line
+    size = 1e-9 * sum(array.nbytes for array in arrays)
+    assert [kept(4.5 * size), kept(2.5 * size), kept(1.5 * size)] == [4, 2, 0]
 
 
 def made_up(count: int, energies: dict[str, float], noise: float = 0.0) -> list[Frame]:

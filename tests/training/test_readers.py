@@ -7,8 +7,9 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk, fcc111, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms, FixScaled
 
 from janus_md.errors import UserError
 from janus_md.io import (
@@ -268,6 +269,14 @@ def test_missing_damaged_and_unknown_files(tmp_path: Path, crystals: list[Frame]
         read_frames(tmp_path / "empty")
 
 
+def test_deepmd_labels_can_only_be_left_out(tmp_path: Path, crystals: list[Frame]) -> None:
+    write_frames(tmp_path / "s", crystals)
+    frame = read_frames(tmp_path / "s", keys=LabelKeys(energy="ignore", virial="ignore"))[0]
+    assert frame.energy is None and frame.stress is None and frame.forces is not None
+    with pytest.raises(UserError, match="names of their own: energy=REF_energy means nothing"):
+        read_frames(tmp_path / "s", keys=LabelKeys(energy="REF_energy"))
+
+
 def test_damaged_deepmd_folders(tmp_path: Path, crystals: list[Frame]) -> None:
     write_frames(tmp_path / "s", crystals)
     map_file = tmp_path / "s" / "type_map.raw"
@@ -302,6 +311,44 @@ def test_an_atom_of_no_element_is_named(tmp_path: Path) -> None:
         read_frames(tmp_path / "a.extxyz")
 
 
+def test_an_energy_beside_the_label_is_written_once(tmp_path: Path) -> None:
+    """Databases keep one in ``data``, readers of ``.res`` files in ``info``: two of a name ended extxyz."""
+    atoms = bulk("Si")
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((2, 3)))
+    with ase.db.connect(tmp_path / "a.db") as database:
+        database.write(atoms, data={"energy": -5.0, "forces": np.ones((2, 3)), "origin": [1, 2]})
+    for name in ("b.extxyz", "b.db"):
+        write_frames(tmp_path / name, read_frames(tmp_path / "a.db"))
+        (frame,) = read_frames(tmp_path / name)
+        assert frame.energy == -1.0 and not frame.forces.any()
+        assert list(frame.atoms.info["origin"]) == [1, 2]
+        assert "energy" not in frame.atoms.info
+
+
+@pytest.mark.parametrize("name", ["b.extxyz", "b.db"])
+def test_other_results_of_a_reader_are_kept(tmp_path: Path, name: str) -> None:
+    """A conversion had lost the energy that ``energy: free_energy`` is told to read."""
+    atoms = molecule("H2O")
+    others = {"free_energy": -1.5, "dipole": [0.0, 0.0, 0.4], "charges": [-0.8, 0.4, 0.4]}
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, **others)
+    ase.io.write(tmp_path / "a.traj", atoms)
+    write_frames(tmp_path / name, [frame_from_atoms(ase.io.read(tmp_path / "a.traj"))])
+    (frame,) = read_frames(tmp_path / name, keys=LabelKeys(energy="free_energy"))
+    assert frame.energy == -1.5
+    np.testing.assert_allclose(frame.atoms.info["dipole"], others["dipole"])
+    if name.endswith("extxyz"):
+        np.testing.assert_allclose(frame.atoms.arrays["charges"], others["charges"])
+
+
+@pytest.mark.parametrize("name", ["b.extxyz", "b.db", "b"])
+def test_a_folder_that_cannot_be_written_into_is_named(
+    tmp_path: Path, crystals: list[Frame], name: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"the folder .*file cannot be written into .*choose"):
+        write_frames(tmp_path / "file" / name, crystals)
+
+
 def test_nothing_is_overwritten(tmp_path: Path, crystals: list[Frame]) -> None:
     write_frames(tmp_path / "a.extxyz", crystals)
     with pytest.raises(UserError, match="exists already"):
@@ -329,6 +376,29 @@ def test_charge_and_spin_through_pymatgen(pbc: bool) -> None:
     charged = core.Structure(core.Lattice.cubic(4.1), ["Al"], [[0, 0, 0]], charge=2)
     assert atoms_from_pymatgen(charged).info == {"charge": 2.0}
     assert atoms_from_pymatgen(pymatgen_from_atoms(bulk("Al"))).info == {}
+
+
+def test_what_is_fixed_and_velocities_pass_through_pymatgen(tmp_path: Path) -> None:
+    """As ASE reads them from the same POSCAR; all atoms had been free."""
+    vasp = pytest.importorskip("pymatgen.io.vasp")
+    slab = fcc111("Cu", (1, 1, 4), vacuum=6.0, periodic=True)
+    constraints = [FixAtoms([0, 1]), FixScaled(2, [True, True, False], slab.cell)]
+    slab.set_constraint(constraints)
+    slab.set_velocities(np.arange(12.0).reshape(4, 3) / 7)
+    ase.io.write(tmp_path / "POSCAR", slab, format="vasp", direct=True)
+    text = (tmp_path / "POSCAR").read_text()
+    # pymatgen knows velocities by a line that is empty, as VASP may leave it.
+    structure = vasp.Poscar.from_str(text.replace("Cartesian", "")).structure
+    back = atoms_from_pymatgen(pymatgen_from_atoms(slab))
+    for found in (atoms_from_pymatgen(structure), back):
+        np.testing.assert_allclose(found.get_velocities(), slab.get_velocities(), atol=1e-6)
+        moves = np.ones((4, 3))
+        for constraint in found.constraints:
+            constraint.adjust_forces(found, moves)
+        expected = np.ones((4, 3))
+        for constraint in constraints:
+            constraint.adjust_forces(slab, expected)
+        np.testing.assert_allclose(moves, expected, atol=1e-9)
 
 
 def test_what_does_not_pass_between_ase_and_pymatgen_is_named() -> None:

@@ -12,8 +12,6 @@ from torch import Tensor
 from janus_md.graph import GraphBatch
 from janus_md.io import Frame
 
-LABELS = ("energy", "forces", "stress", "magmoms")
-
 
 @dataclass(frozen=True)
 class Targets:

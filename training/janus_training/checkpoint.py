@@ -27,6 +27,7 @@ from janus_md.errors import UserError
 from janus_md.model.checkpoint import WEIGHTS as MODEL
 from janus_md.model.checkpoint import write_description
 from janus_md.model.parts import Parts, write_part
+from janus_md.out_of_memory import is_out_of_memory
 from janus_md.run_folder import BEST, LAST, checkpoints_of
 from janus_training.checkpoint_links import (
     point,
@@ -35,7 +36,6 @@ from janus_training.checkpoint_links import (
     step_name,
 )
 from janus_training.ema import Ema
-from janus_training.out_of_memory import is_out_of_memory
 from janus_training.parallel.janus import Janus
 from janus_training.progress import STATE, Progress, load_progress
 

@@ -116,7 +116,12 @@ def _add_set(
     if one.isolated_atoms is not None and members:
         energies = read_isolated_atoms(file("isolated_atoms"), one.keys.label_keys())
         task = _only_task(members, number)
-        frames.isolated.update({(task, symbol): e for symbol, e in energies.items()})
+        for symbol, energy in energies.items():
+            if frames.isolated.setdefault((task, symbol), energy) != energy:
+                raise UserError(
+                    f"data.sets.{number}.isolated_atoms gives {symbol} an energy of {energy:g} eV where another set of "
+                    f"task '{task}' has {frames.isolated[task, symbol]:g}; give both the same file"
+                )
 
 
 def _only_task(members: list[Frame], number: int) -> str:

@@ -17,9 +17,10 @@ from janus_md.errors import UserError, nearest
 from janus_md.graph import GraphBatch
 from janus_md.graph.tables import suited_to
 from janus_md.io import Frame, LabelKeys, read_frames
+from janus_md.io.frames import LABELS
 from janus_md.io.unread_labels import as_keys, unread_labels
 from janus_md.model import MatRISMoE, Prediction, predict
-from janus_training.batches import LABELS
+from janus_md.out_of_memory import within_memory
 from janus_training.config import BatchConfig
 from janus_training.graph_store import GraphStore
 from janus_training.sampler import RESOURCES, pack
@@ -81,7 +82,10 @@ def evaluate_files(
         store = GraphStore(frames, source.tasks, source.cutoff, source.line_cutoff, GRAPH_MEMORY)
         device = next(source.model.parameters()).device
         store.layout = suited_to(device, source.model.floats_per_edge)
-        results = predict_frames(source.model, store, budget)
+        with within_memory(
+            device, f"a batch of {file}", "give --device cpu, or smaller structures"
+        ):
+            results = predict_frames(source.model, store, budget)
         rows += [errors_of(str(file), name, members) for name, members in by_task(results).items()]
     return rows
 

@@ -12,7 +12,8 @@ from janus_md.errors import UserError
 from janus_md.graph import AtomGraph, batch_graphs, build_graph
 from janus_md.graph.tables import Layout, split_by_width
 from janus_md.io import Frame
-from janus_training.batches import LABELS, Batch, Targets, targets_of
+from janus_md.io.frames import LABELS
+from janus_training.batches import Batch, Targets, targets_of
 from janus_training.parallel.mesh import Mesh
 
 
@@ -161,7 +162,6 @@ def _size(graph: AtomGraph) -> int:
         graph.numbers,
         graph.offsets,
         graph.neighbours,
-        graph.shifts,
         graph.vectors,
         graph.num_line,
     )

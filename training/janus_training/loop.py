@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from janus_md.errors import UserError
+from janus_md.io.frames import LABELS
 from janus_md.model.engine import Engine
-from janus_training.batches import LABELS
+from janus_md.out_of_memory import within_memory
 from janus_training.beginning import continued_model, shifted_references
 from janus_training.checkpoint_links import mend_links
 from janus_training.config import Config, LossConfig
@@ -18,7 +19,6 @@ from janus_training.data import Frames, load_frames
 from janus_training.ending import what_is_finished
 from janus_training.freed_memory import keep_freed_memory
 from janus_training.metrics import Reporter
-from janus_training.out_of_memory import within_memory
 from janus_training.parallel.janus import Janus
 from janus_training.parallel.launch import joined
 from janus_training.parallel.mesh import Mesh, make_mesh
@@ -38,6 +38,12 @@ from janus_training.sampler import Position
 from janus_training.schedule import Clock
 from janus_training.trackers import check_trackers
 from janus_training.trainer import Trainer
+
+LESS = (
+    "lower batch.structures, batch.atoms or batch.edges, recompute blocks with train.memory=GB, "
+    "or share graphs among more ranks with parallel.unit"
+)
+"""What to ask less of where a batch does not fit."""
 
 
 def train(config: Config, run: str | Path, resume: bool = False, profile: int = 0) -> Path:
@@ -90,7 +96,7 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
             janus = _applied(config, data, mesh, device, shifted)
             if config.train.compile:
                 janus.engine = _compiled(data, janus, reporter)
-            with within_memory(device):
+            with within_memory(device, "a batch", LESS):
                 Trainer(config, data, run, janus, clock, reporter, recorder).finish()
             if missed := recorder.missed():
                 reporter.say(missed)

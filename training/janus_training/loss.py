@@ -11,8 +11,9 @@ import math
 import torch
 from torch import Tensor
 
+from janus_md.io.frames import LABELS
 from janus_md.model import Prediction
-from janus_training.batches import LABELS, Targets
+from janus_training.batches import Targets
 from janus_training.config import LossConfig, TermConfig
 from janus_training.schedule import weight_at
 

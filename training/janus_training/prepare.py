@@ -12,9 +12,9 @@ import torch
 from janus_md.errors import UserError
 from janus_md.graph.tables import Layout, NarrowRows, keep_together, suited_to
 from janus_md.io import Frame
+from janus_md.io.frames import LABELS
 from janus_md.io.unread_labels import unread_labels
 from janus_md.model import MatRISMoE
-from janus_training.batches import LABELS
 from janus_training.beginning import started_section
 from janus_training.config import Config, LossConfig
 from janus_training.data import Frames, check_elements
@@ -88,9 +88,13 @@ def prepare(config: Config, frames: Frames, device: torch.device, mesh: Mesh | N
     """
     model = config.model
     cutoffs = model["cutoff"], model["line_cutoff"]
+    # What may be kept is shared by numbers of atoms, which graphs grow with.
+    atoms = [sum(len(frame.atoms) for frame in members) for members in (frames.train, frames.valid)]
     train, valid = (
-        GraphStore(members, model["tasks"], *cutoffs, config.data.graph_memory, mesh)
-        for members in (frames.train, frames.valid)
+        GraphStore(
+            members, model["tasks"], *cutoffs, config.data.graph_memory * count / sum(atoms), mesh
+        )
+        for members, count in zip((frames.train, frames.valid), atoms, strict=True)
     )
     train.layout = suited_layout(config, train, device)
     floats_per_edge = resolve_model(model, [], []).floats_per_edge

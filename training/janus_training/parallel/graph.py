@@ -75,7 +75,6 @@ def take_part(graph: AtomGraph, owner: Integers, place: int, parts: int) -> Part
         numbers=graph.numbers[np.concatenate([mine, ghosts])],
         offsets=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
         neighbours=places[graph.neighbours[held]],
-        shifts=graph.shifts[held],
         vectors=graph.vectors[held],
         num_line=graph.num_line[mine],
         volume=graph.volume,

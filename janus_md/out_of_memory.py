@@ -1,4 +1,4 @@
-"""A step that needs more memory than the device has: one sentence on what to ask less of."""
+"""More memory asked for than the device has: one sentence on what to ask less of."""
 
 from __future__ import annotations
 
@@ -14,17 +14,14 @@ ALLOCATORS = "can't allocate memory", "not enough memory", "out of memory"
 
 
 @contextmanager
-def within_memory(device: torch.device) -> Iterator[None]:
-    """Make a ``UserError`` of an allocation that ``device`` refuses."""
+def within_memory(device: torch.device, what: str, advice: str) -> Iterator[None]:
+    """Make a ``UserError`` of an allocation that ``device`` refuses to ``what``, with ``advice``."""
     try:
         yield
     except RuntimeError as fault:
         if not is_out_of_memory(fault):
             raise
-        raise UserError(
-            f"a batch needs more memory than {device} has: lower batch.structures, batch.atoms or batch.edges, "
-            "recompute blocks with train.memory=GB, or share graphs among more ranks with parallel.unit"
-        ) from fault
+        raise UserError(f"{what} needs more memory than {device} has: {advice}") from fault
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
