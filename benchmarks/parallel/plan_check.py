@@ -76,6 +76,7 @@ def _config(frames: Path, structures: int) -> Config:
         "model": MODEL,
         "data": {"sets": [{"path": str(frames)}], "valid_fraction": 0.0},
         "batch": {"structures": structures},
+        "optimiser": {"method": "muon"},
         "train": {"steps": 1, "threads": 1},
     }
     return Config.model_validate(content)

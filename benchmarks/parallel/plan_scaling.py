@@ -69,6 +69,7 @@ def _config(model: str, data: Path) -> Config:
         "model": {"preset": model},
         "data": {"sets": [{"path": str(data)}]},
         "batch": {"structures": MANY},
+        "optimiser": {"method": "muon"},
         "train": {"steps": 1},
     }
     return Config.model_validate(content)

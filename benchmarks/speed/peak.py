@@ -242,6 +242,9 @@ def configuration(fields: dict[str, Any], symbols: list[str], compiled: bool) ->
     content = {
         "model": model,
         "data": {"sets": [{"path": "none"}]},
+        "optimiser": {
+            "method": "muon"
+        },  # of the large models, whose matrices SOAP would keep four of
         "train": {"steps": 1, "compile": compiled},
     }
     return Config.model_validate(content)

@@ -31,6 +31,7 @@ def write_recipe(folder: Path, **changes: object) -> Path:
         "data": {"root": str(folder / "data"), "sets": [{"path": "metals.extxyz", "task": "emt"}]},
         "batch": {"structures": 3},
         "loss": {name: {"weight": 1.0} for name in ("energy", "forces", "stress")},
+        "optimiser": {"method": "muon"},
         "schedule": {"warmup": 0.0, "lr_end": 1.0},
         "train": {"steps": 6, "validate_every": 4, "threads": 1},
     }

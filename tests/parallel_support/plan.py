@@ -29,6 +29,7 @@ def config_of(case: Case) -> Config:
     _, _, parallel, fields = case
     content = {
         "data": {"sets": [{"path": "unused"}]},
+        "optimiser": {"method": "muon"},
         "train": {"steps": 1},
         "model": new_model(torch.float32, fields).config.model_dump(mode="json"),
         "loss": LOSS.model_dump(),

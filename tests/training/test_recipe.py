@@ -30,7 +30,7 @@ def test_command_line_over_file_over_defaults(recipe: Path) -> None:
         recipe,
         ["train.steps=9", "optimiser.lr=1e-3", "data.sets.0.task=pbe", "model.blocks=4"],
     )
-    assert (config.train.steps, config.optimiser.lr, config.ema.decay) == (9, 1e-3, 0.99)
+    assert (config.train.steps, config.optimiser.lr, config.ema.decay) == (9, 1e-3, 0.995)
     assert config.data.sets[0].task == "pbe" and config.model["blocks"] == 4
 
 

@@ -267,6 +267,24 @@ def test_labels_that_nothing_is_trained_on_are_named(
     assert "ignores" not in capsys.readouterr().err
 
 
+def test_charges_that_a_model_does_not_use_are_told_of(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They went unused without a word."""
+    frames = read_frames(tmp_path / "data" / "first.extxyz")
+    for frame in frames[:3]:
+        frame.charge, frame.spin = 1.0, 1.0
+    write_frames(tmp_path / "data" / "charged.extxyz", frames)
+    settings = ["data.sets=[{path: charged.extxyz}]", "data.valid_fraction=0", "train.steps=1"]
+    train(load_config(tmp_path / "recipe.yaml", settings), tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "3 of them state a charge that model.charge=false ignores" in said
+    assert "state a spin" not in said
+    settings.append("model.charge=true")
+    train(load_config(tmp_path / "recipe.yaml", settings), tmp_path / "charged")
+    assert "state a charge" not in capsys.readouterr().err
+
+
 def test_magnetic_moments_are_learnt(config: Config, tmp_path: Path) -> None:
     """Each atom's is the size of its own element's; signs are nobody's business."""
     frames = read_frames(tmp_path / "data" / "first.extxyz")

@@ -126,17 +126,23 @@ class TermConfig(Part):
     weight: NonNegativeFloat | Ramp = 0.0
     form: Literal["l1", "l2", "huber", "norm"] = "huber"
     delta: float = Field(
-        0.01, gt=0, description="Huber: where the square becomes a line, in the label's unit."
+        0.1, gt=0, description="Huber: where the square becomes a line, in the label's unit."
     )
+
+
+class StressConfig(TermConfig):
+    """Stresses in eV/Å³ are smaller numbers than the rest."""
+
+    delta: float = Field(0.01, gt=0, description="As of the other terms.")
 
 
 class LossConfig(Part):
     """Energy per atom (eV), forces (eV/Å), stress (eV/Å³), magnetic moments (Bohr magnetons)."""
 
-    energy: TermConfig = TermConfig(weight=1.0)
-    forces: TermConfig = TermConfig(weight=10.0)
-    stress: TermConfig = TermConfig(weight=0.0)
-    magmoms: TermConfig = TermConfig(weight=0.0)
+    energy: TermConfig = TermConfig(weight=Ramp(start=0.5, end=2.0, begin=0.4, finish=0.9))
+    forces: TermConfig = TermConfig(weight=1.0)
+    stress: StressConfig = StressConfig()
+    magmoms: TermConfig = TermConfig()
 
     @model_validator(mode="after")
     def _norm_is_for_forces(self) -> LossConfig:
@@ -156,10 +162,10 @@ class LossConfig(Part):
 
 class OptimiserConfig(Part):
     method: Literal["muon", "soap", "adamw"] = Field(
-        "muon",
+        "soap",
         description="Muon or SOAP for weight matrices and AdamW for the rest, or AdamW for all.",
     )
-    lr: float = Field(5e-3, gt=0, description="Peak learning rate.")
+    lr: float = Field(3e-3, gt=0, description="Peak learning rate.")
     lr_batch: float | None = Field(
         None,
         gt=0,
@@ -188,7 +194,7 @@ class ScheduleConfig(Part):
 
 
 class EmaConfig(Part):
-    decay: Decay = Field(0.99, description="0 turns averaging off.")
+    decay: Decay = Field(0.995, description="0 turns averaging off.")
 
 
 class TrainConfig(Part):

@@ -14,7 +14,7 @@ from janus_md.model.engine import Engine
 from janus_md.out_of_memory import within_memory
 from janus_training.beginning import continued_model, shifted_references
 from janus_training.checkpoint_links import mend_links
-from janus_training.config import Config, LossConfig
+from janus_training.config import Config
 from janus_training.data import Frames, load_frames
 from janus_training.ending import what_is_finished
 from janus_training.freed_memory import keep_freed_memory
@@ -92,7 +92,7 @@ def train(config: Config, run: str | Path, resume: bool = False, profile: int = 
                 reporter.say(words)
             if shifted is not None and config.start is not None:
                 reporter.say(f"beginning with the weights of {config.start.run}")
-            _describe(reporter, config.loss, frames, mesh)
+            _describe(reporter, config, frames, mesh)
             janus = _applied(config, data, mesh, device, shifted)
             if config.train.compile:
                 janus.engine = _compiled(data, janus, reporter)
@@ -144,7 +144,7 @@ def _compiled(data: Data, janus: Janus, reporter: Reporter) -> Engine:
     return StagedDerivatives(janus.model, Sizes.of(data.train.batch(chosen).graphs))
 
 
-def _describe(reporter: Reporter, loss: LossConfig, frames: Frames, mesh: Mesh) -> None:
+def _describe(reporter: Reporter, config: Config, frames: Frames, mesh: Mesh) -> None:
     if mesh.world.size > 1:
         reporter.say(f"{mesh.world.size} ranks: {mesh.replicas.size} x units of {mesh.unit.size}")
     for file, count in frames.dropped.items():
@@ -155,8 +155,12 @@ def _describe(reporter: Reporter, loss: LossConfig, frames: Frames, mesh: Mesh) 
     )
     for name in LABELS:
         labelled = sum(getattr(frame, name) is not None for frame in frames.train)
-        if labelled and not getattr(loss, name).weight:
+        if labelled and not getattr(config.loss, name).weight:
             reporter.say(f"{labelled} of them have {name} labels that loss.{name}.weight=0 ignores")
+    for name, neutral in (("charge", {0.0}), ("spin", {0.0, 1.0})):
+        stated = sum(getattr(frame, name) not in neutral for frame in frames.train)
+        if stated and not config.model[name]:
+            reporter.say(f"{stated} of them state a {name} that model.{name}=false ignores")
 
 
 @contextmanager
