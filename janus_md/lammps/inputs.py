@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import ase
+import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 from ase.io.lammpsdata import write_lammps_data
 
@@ -60,9 +61,11 @@ def write_data(
         The element of each type, for ``pair_coeff``.
 
     Raises:
-        UserError: an element of the structure is not among ``types``, or it has partly occupied sites.
+        UserError: an element of the structure is not among ``types``, or has atoms of several masses, or it has partly
+            occupied sites.
     """
     atoms = as_atoms(structure)
+    _refuse_isotopes(atoms)
     order = list(types) if types is not None else type_order(atoms)
     missing = sorted(set(atoms.symbols) - set(order))
     if missing:
@@ -185,10 +188,23 @@ def _electrons(atoms: ase.Atoms, model: ModelFacts, style: str) -> list[str]:
     ]
 
 
+def _refuse_isotopes(atoms: ase.Atoms) -> None:
+    masses = atoms.get_masses()
+    for symbol in type_order(atoms):
+        own = masses[atoms.symbols == symbol]
+        if np.ptp(own) > 1e-6:
+            raise UserError(
+                f"{symbol} has masses from {own.min():g} to {own.max():g}, and a type of LAMMPS has one: write the data"
+                " file with types of your own, and name the element for each of them in pair_coeff"
+            )
+
+
 def _boxed(atoms: ase.Atoms) -> ase.Atoms:
     """A copy with room around the atoms where they are not periodic; distances stay as they are."""
     boxed = atoms.copy()
     boxed.calc = None
+    # Of a dump or another data file; ASE would write these numbers, whatever the order of the elements.
+    boxed.arrays.pop("type", None)
     if atoms.pbc.all():
         return boxed
     if not atoms.pbc.any():

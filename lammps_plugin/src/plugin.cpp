@@ -20,6 +20,12 @@ void *create(LAMMPS_NS::LAMMPS *lmp) {
     lmp->error->all(FLERR, std::string("this Janus plugin was built for LAMMPS " JANUS_STRING(JANUS_LAMMPS_VERSION)
                                        " and cannot run in LAMMPS ") +
                                std::to_string(running) + ": build it again with 'janus-md lammps build'");
+  const int held = lammps_extract_setting(lmp, "tagint");
+  if (held != static_cast<int>(sizeof(LAMMPS_NS::tagint)))
+    lmp->error->all(FLERR, "this Janus plugin was built for a LAMMPS whose atoms have IDs of " +
+                               std::to_string(8 * sizeof(LAMMPS_NS::tagint)) + " bits, and here they have " +
+                               std::to_string(8 * held) + ": build it again " + (held == 8 ? "with" : "without") +
+                               " --bigbig");
   return new LAMMPS_NS::PairJanus(lmp);
 }
 

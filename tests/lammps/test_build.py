@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from janus_md.errors import UserError
-from janus_md.lammps import build_custom
+from janus_md.lammps import build_custom, environment
 from janus_md.lammps.build import mpi_include
 from janus_md.lammps.plugin_path import package_folder
+from janus_md.lammps.run import command
 
 FOLDER = (
     "import sys; from janus_md.lammps import plugin_folder; print(plugin_folder()); "
@@ -44,6 +45,25 @@ def test_the_same_torch_in_another_place_gets_a_plugin_of_its_own(tmp_path: Path
     assert len({here, a, b}) == 3
     assert link == a
     assert folder_of_the_plugin() == here
+
+
+@pytest.mark.slow
+def test_a_plugin_for_other_sizes_of_integers_is_refused(tmp_path: Path) -> None:
+    """It ran, and named wrong atoms."""
+    headers = package_folder("lammps") / "include" / "lammps"
+    build_custom(headers, mpi_include(), tmp_path / "janusplugin.so", bigbig=True)
+    (tmp_path / "in.lmp").write_text(
+        "region all block 0 1 0 1 0 1\ncreate_box 1 all\npair_style janus\n"
+    )
+    done = subprocess.run(
+        command(["-in", "in.lmp"]),
+        cwd=tmp_path,
+        env={**os.environ, **environment(tmp_path, base={})},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "IDs of 64 bits, and here they have 32: build it again without --bigbig" in done.stdout
 
 
 def test_the_compilers_words_are_kept_beside_the_target(

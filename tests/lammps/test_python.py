@@ -62,6 +62,28 @@ def test_velocities_are_kept(tmp_path: Path) -> None:
     np.testing.assert_allclose(back.get_velocities(), atoms.get_velocities(), rtol=1e-5)
 
 
+def test_numbers_of_types_from_a_dump_are_not_taken_over(models: Path, tmp_path: Path) -> None:
+    """They ran every sodium as chlorine, and every chlorine as sodium."""
+    atoms = tilted()
+    kinds = sorted(set(atoms.symbols), reverse=True)
+    atoms.set_array("type", np.array([1 + kinds.index(symbol) for symbol in atoms.symbols]))
+    write_input(atoms, tmp_path, models / "double.janus.pt", ENERGY)
+    expected = in_ase(atoms, models / "double.janus.pt").get_potential_energy()
+    assert energy_of(tmp_path) == pytest.approx(expected, abs=1e-8)
+
+
+def test_isotopes_are_refused(tmp_path: Path) -> None:
+    """All atoms of an element got the mass of the first."""
+    atoms = ethanol()
+    masses = atoms.get_masses()
+    masses[-1] = 2.014
+    atoms.set_masses(masses)
+    with pytest.raises(
+        UserError, match=r"H has masses from 1\.008 to 2\.014, and a type of LAMMPS"
+    ):
+        write_data(atoms, tmp_path / "data.lmp")
+
+
 def test_an_ensemble(ensemble: list[Path], tmp_path: Path) -> None:
     atoms = crystal()
     path = write_input(atoms, tmp_path, ensemble, ENERGY)

@@ -222,6 +222,31 @@ def test_isolated_atoms_are_kept_and_the_rest_is_fitted() -> None:
     assert table["t", "O"] == pytest.approx(-432.0, rel=0.01)
 
 
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_what_binds_atoms_that_are_given_is_not_put_on_the_others(share: float) -> None:
+    """H of a few frames got the cohesion of all of their silica, 130 eV."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for number in range(200):
+        hydrogen = round(20 * share) if number % 4 == 0 else 0
+        symbols = [*rng.choice(["Si", "O", "O"], size=20 - hydrogen), *hydrogen * ["H"]]
+        energy = sum({"Si": -100.0, "O": -430.0, "H": -13.6}[s] for s in symbols)
+        bound = -6.5 * (20 - hydrogen) + 0.2 * rng.normal() * 20
+        frames.append(Frame(Atoms(symbols), energy=energy + bound, task="t"))
+    found = fit_references(frames, ["H", "O", "Si"], {"O": -430.0, "Si": -100.0})
+    assert (found["O"], found["Si"]) == (-430.0, -100.0)
+    assert found["H"] == pytest.approx(-13.6, abs=2.0)
+
+
+def test_an_element_of_isolated_atoms_alone_is_not_one_of_the_models(root: Path) -> None:
+    """Such a model gave energies of an element it had never seen."""
+    atoms = [Frame(Atoms(symbol), energy=-1.0) for symbol in ("Cu", "Au", "Fe")]
+    write_frames(root / "atoms.extxyz", atoms)
+    one = SetConfig(path="a.extxyz", isolated_atoms="atoms.extxyz")
+    frames = load_frames(DataConfig(root=str(root), sets=[one]))
+    assert frames.elements == ["Cu", "Au"]
+
+
 def test_one_composition_only_still_gives_its_mean() -> None:
     frames = [Frame(Atoms("H2O"), energy=-30.0, task="t")] * 3
     found = fit_references(frames, ["H", "O", "Si"], {})

@@ -12,6 +12,7 @@ from training_support import rows_of
 import janus_training.checkpoint as checkpoint
 import janus_training.trainer as trainer
 from janus_md.errors import UserError
+from janus_training.checkpoint_links import mend_links
 from janus_training.config import Config
 from janus_training.loop import train
 from janus_training.metrics import read_metrics
@@ -169,6 +170,27 @@ def test_scores_of_another_loss_are_not_compared(stopped: Path, setting: str, be
     """After the change the score, 4, is worse than 1, that of step 4; but that one was of other weights."""
     train(run_config(stopped, [setting]), stopped, resume=True)
     assert (stopped / "checkpoints" / "best").readlink() == Path(best)
+
+
+def test_the_best_stays_until_another_loss_has_been_validated(
+    stopped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill before that left the last one as the best, and the best was removed."""
+    honest, steps = trainer.take_step, iter(range(100))
+
+    def mortal(*arguments: Any) -> dict[str, Any]:
+        if next(steps) == 1:
+            raise MemoryError
+        return honest(*arguments)
+
+    settings = ["loss.forces.weight=7", "train.checkpoint_minutes=0"]
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer, "take_step", mortal)
+        with pytest.raises(MemoryError):
+            train(run_config(stopped, settings), stopped, resume=True)
+    assert load_progress(stopped).step == 9
+    assert mend_links(stopped) == []
+    assert (stopped / "checkpoints" / "best").readlink() == Path("step-00000004")
 
 
 def test_a_longer_run_takes_up_where_the_short_one_ended(config: Config, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def continued_model(config: Config, references: References) -> MatRISMoE:
     A task that it has keeps its embedding, a new one takes that of ``start.task``; a new element begins as in a new
     model. Everything else is as it was, the scales among it.
     """
-    model = _taken_over(config)
+    model = taken_over(config)
     model.set_references(references)
     return model
 
@@ -75,7 +75,7 @@ def shifted_references(config: Config, store: GraphStore) -> References:
     Another code or functional has other energies of atoms, by thousands of eV where it counts core electrons, and no
     training of weights would make that up. An element that a task does not show is shifted by the task's mean.
     """
-    model = _taken_over(config).eval()
+    model = taken_over(config).eval()
     table = model.heads["energy"].references.table
     found: References = {}
     for row, task in enumerate(model.config.tasks):
@@ -98,7 +98,7 @@ def _residuals(model: MatRISMoE, store: GraphStore, chosen: NDArray[np.int64]) -
     return left
 
 
-def _taken_over(config: Config) -> MatRISMoE:
+def taken_over(config: Config) -> MatRISMoE:
     """A new model with the weights of ``config.start`` for all that one knows.
 
     Rows of a new task, its reference energies among them, are those of ``start.task``.

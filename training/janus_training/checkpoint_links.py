@@ -99,7 +99,10 @@ def _best(root: Path) -> Path | None:
     """Where the link ought to lead, if not where it does: to the first checkpoint with the lowest score known."""
     last = root / os.readlink(root / LAST)
     lowest = read_progress(last).best
-    if _leads_somewhere(root / BEST) and _is_same(read_progress(root / BEST).best, lowest):
+    # Nothing is known after a change of the loss, until the next validation: what was best stays.
+    if _leads_somewhere(root / BEST) and (
+        lowest is None or _is_same(read_progress(root / BEST).best, lowest)
+    ):
         return None
     if lowest is None or math.isnan(lowest):
         return last

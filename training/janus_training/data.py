@@ -37,9 +37,11 @@ class Frames:
 
     @property
     def elements(self) -> list[str]:
-        """Symbols of all elements, by atomic number."""
+        """Symbols of all elements that frames have, by atomic number.
+
+        Not of isolated atoms alone: nothing of an element is learnt from its reference energy.
+        """
         symbols = {s for frame in [*self.train, *self.valid] for s in set(frame.atoms.symbols)}
-        symbols |= {symbol for _, symbol in self.isolated}
         return sorted(symbols, key=atomic_numbers.__getitem__)
 
 

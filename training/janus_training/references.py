@@ -46,7 +46,9 @@ def fit_references(
 ) -> dict[str, float]:
     """Ridge least squares of the energy per atom on the composition; ``given`` values are held.
 
-    All zero (but for ``given``) where no frame has an energy.
+    Atoms of which these are given are bound all the same: a common energy of theirs, by which frames lie below
+    isolated atoms, is fitted, too, and kept out of the others' values. All zero (but for ``given``) where no frame has
+    an energy.
     """
     table = dict.fromkeys(elements, 0.0) | {s: e for s, e in given.items() if s in elements}
     free = [symbol for symbol in elements if symbol not in given]
@@ -59,9 +61,17 @@ def fit_references(
     energies = energies - shares[:, held] @ np.array([table[s] for s in elements])[held]
     design = shares[:, ~held]
     weight = design.sum(axis=1)
-    mean = float(energies @ weight / max(weight @ weight, 1e-12))
-    change = _ridge(design, energies - weight * mean)
+    mean, bound = _means(energies, weight)
+    change = _ridge(design, energies - weight * mean - (1.0 - weight) * bound)
     return table | {symbol: mean + float(d) for symbol, d in zip(free, change, strict=True)}
+
+
+def _means(energies: Floats, share: Floats) -> tuple[float, float]:
+    """Energy of an atom of a ``share`` of each frame, and of the rest; zero of the rest where all shares are equal."""
+    pull = np.sqrt(FIRST_RIDGE) * np.linalg.norm(1.0 - share)
+    design = np.vstack([np.stack([share, 1.0 - share], axis=1), [0.0, pull]])
+    mean, bound = np.linalg.lstsq(design, np.append(energies, 0.0))[0]
+    return float(mean), float(bound)
 
 
 def spread_beyond(frames: Sequence[Frame], references: References) -> float:

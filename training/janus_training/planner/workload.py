@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from janus_md.model import MatRISMoE
 from janus_md.model.experts import ElementRouter, RoutedExperts
+from janus_training.beginning import taken_over
 from janus_training.config import BatchConfig, Config
 from janus_training.data import load_frames
 from janus_training.model_section import resolve_model
@@ -115,7 +116,8 @@ def routes(config: Config, data: Data) -> Chosen:
     with torch.device("meta"):
         model = MatRISMoE(resolve_model(config.model, [], []))
     if sum(p.numel() for p in model.parameters()) <= LARGEST_MADE:
-        return routes_of(new_model(config, data))
+        started = config.start is not None
+        return routes_of(taken_over(config) if started else new_model(config, data))
     torch.manual_seed(config.train.seed)
     return {name: chosen_experts(_drawn(layer.router)) for name, layer in _routed(model)}
 
