@@ -24,6 +24,7 @@ from janus_training.config import (
     LossConfig,
     OptimiserConfig,
     ParallelConfig,
+    StressConfig,
     TermConfig,
 )
 from janus_training.evaluate import predict_frames, with_volumes
@@ -41,7 +42,7 @@ from janus_training.parallel.share import Share, Shares
 LOSS = LossConfig(
     energy=TermConfig(weight=1.0, form="l2"),
     forces=TermConfig(weight=2.0, form="l2"),
-    stress=TermConfig(weight=3.0, form="l2"),
+    stress=StressConfig(weight=3.0, form="l2"),
 )
 WEIGHTS = {"energy": 1.0, "forces": 2.0, "stress": 3.0, "magmoms": 0.0}
 DENSE = {"num_message_experts": 0, "num_feature_experts": 0}

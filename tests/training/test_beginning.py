@@ -44,7 +44,7 @@ def recipe(folder: Path, tasks: dict[str, list[Frame]], *changes: str) -> Config
     content = {
         "data": {"root": str(folder), "sets": sets},
         "batch": {"structures": 3},
-        "loss": {"energy": {"weight": 1.0}, "forces": {"weight": 1.0, "form": "l2"}},
+        "loss": {"energy": {"weight": 1.0, "delta": 0.01}, "forces": {"weight": 1.0, "form": "l2"}},
         "train": {"steps": 4, "validate_every": 2, "threads": 1},
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(content))
@@ -79,7 +79,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tasks = {"emt": metals(14), "sparse": metals(10, seed=1)}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(trainer, "write_report", lambda *_: None)
-        config = recipe(folder, tasks, f"model={MODEL}", "train.steps=60")
+        settings = ["train.steps=60", "optimiser.method=muon", "optimiser.lr=5e-3"]
+        config = recipe(folder, tasks, f"model={MODEL}", *settings)
         return train(config, folder / "run")
 
 

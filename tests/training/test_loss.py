@@ -9,7 +9,7 @@ from janus_md.graph import batch_graphs, build_graph
 from janus_md.io import Frame
 from janus_md.model import MatRISMoE, predict, preset
 from janus_training.batches import targets_of
-from janus_training.config import LossConfig, TermConfig
+from janus_training.config import LossConfig, StressConfig, TermConfig
 from janus_training.evaluate import with_volumes
 from janus_training.graph_store import GraphStore
 from janus_training.loss import loss_terms, penalty, total_loss
@@ -17,7 +17,7 @@ from janus_training.loss import loss_terms, penalty, total_loss
 ALL = LossConfig(
     energy=TermConfig(weight=1.0, form="l1"),
     forces=TermConfig(weight=2.0, form="norm"),
-    stress=TermConfig(weight=3.0, form="l2"),
+    stress=StressConfig(weight=3.0, form="l2"),
 )
 WEIGHTS = {"energy": 1.0, "forces": 2.0, "stress": 3.0, "magmoms": 0.0}
 

@@ -348,7 +348,7 @@ def test_a_profile_is_a_trace_and_a_picture(config: Config, recipe: Path, tmp_pa
     ]  # fmt: skip
     with gzip.open(run / "profile" / "rank-0000.json.gz") as stream:
         events = json.load(stream)["traceEvents"]
-    steps = [event for event in events if event.get("name") == "Optimizer.step#Muon.step"]
+    steps = [event for event in events if event.get("name") == "Optimizer.step#Soap.step"]
     assert len(steps) == 3
     assert (run / "profile" / "steps.png").read_bytes().startswith(b"\x89PNG")
 
