@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 
 from janus_md.errors import UserError, nearest
 from janus_md.export import load_exported
+from janus_md.export.model_file import convert
 from janus_md.model import MatRISMoE
 from janus_md.model.checkpoint import load_model
 from janus_md.run_folder import checkpoint_folder
@@ -40,7 +41,7 @@ def open_source(path: str | Path, device: str = "auto", dtype: Precision | None 
     """Load a model onto ``device`` ("auto", "cpu", "cuda", "cuda:1").
 
     ``dtype`` ("float32" or "float64", or torch's or numpy's) is the arithmetic of the model; None is that
-    of the file. An exported file has the one it was exported with: another raises ``UserError``.
+    of the file.
     """
     path = Path(path)
     name = None if dtype is None else _name_of(dtype)
@@ -97,12 +98,8 @@ def _open_checkpoint(folder: Path, device: torch.device, dtype: str | None) -> S
 def _open_exported(path: Path, device: torch.device, dtype: str | None) -> Source:
     potential = load_exported(path, device)
     manifest = potential.manifest
-    if dtype is not None and dtype != manifest.dtype:
-        precision = "double" if dtype == "float64" else "single"
-        raise UserError(
-            f"{path} holds {manifest.dtype}, not {dtype}:"
-            f" export it with --precision {precision}, or load the checkpoint"
-        )
+    if dtype is not None:
+        convert(potential.module, DTYPES[dtype])
     return Source(
         path=path,
         model=potential.module,

@@ -10,6 +10,9 @@ import torch
 from janus_md.errors import UserError
 from janus_md.export.manifest import ENTRY, Manifest, read_manifest, weights_crc32
 
+EXACT = "references.table"
+"""Reference energies, thousands of eV, stay float64 in either precision."""
+
 
 @dataclass(frozen=True)
 class Potential:
@@ -41,3 +44,10 @@ def load_exported(path: str | Path, device: str | torch.device = "cpu") -> Poten
         raise UserError(f"the weights in {path} are damaged: copy or export the file again")
     # What a device has against it, memory above all, is no fault of the file.
     return Potential(module=module.to(device).eval(), manifest=manifest)
+
+
+def convert(module: torch.jit.ScriptModule, dtype: torch.dtype) -> None:
+    """Give the network this arithmetic, in place, as ``pair_style janus precision`` does."""
+    for name, values in (*module.named_parameters(), *module.named_buffers()):
+        if values.is_floating_point() and not name.endswith(EXACT):
+            values.data = values.data.to(dtype)

@@ -308,8 +308,6 @@ def test_mistakes_are_named(double: Path, make: Callable[..., JanusCalculator]) 
         UserError, match=r"holds the tasks pbe, scan: choose one with task .*--task"
     ):
         make(task=None)
-    with pytest.raises(UserError, match="--precision single"):
-        make(dtype="float32")
     for wrong in ("float31", torch.float16, 3):
         with pytest.raises(UserError, match="is unknown"):
             make(dtype=wrong)
@@ -321,6 +319,28 @@ def test_mistakes_are_named(double: Path, make: Callable[..., JanusCalculator]) 
         make(skin=np.nan)
     with pytest.raises(UserError, match="does not exist"):
         JanusCalculator(double.with_name("missing.janus.pt"))
+
+
+def test_an_exported_file_runs_in_either_precision(model: MatRISMoE, tmp_path: Path) -> None:
+    """As in LAMMPS: it was refused in Python alone."""
+    atoms, found = STRUCTURES["crystal"](), {}
+    for precision in ("single", "double"):
+        export_model(model, tmp_path / f"{precision}.janus.pt", precision=precision)
+        for dtype in ("float32", "float64"):
+            atoms.calc = JanusCalculator(
+                tmp_path / f"{precision}.janus.pt", device="cpu", dtype=dtype, task="pbe"
+            )
+            found[precision, dtype] = atoms.get_potential_energy(), atoms.get_forces()
+    single, double = found["single", "float32"], found["double", "float64"]
+    for key, like in {("double", "float32"): single, ("single", "float64"): double}.items():
+        assert found[key][0] == pytest.approx(like[0], abs=1e-5)
+        np.testing.assert_allclose(found[key][1], like[1], atol=1e-5)
+    # Not the sums of single precision, on weights that were rounded once.
+    atoms.calc = JanusCalculator(
+        tmp_path / "single.janus.pt", device="cpu", dtype="float64", task="pbe"
+    )
+    numerical = calculate_numerical_forces(atoms, eps=1e-4, iatoms=[0])
+    np.testing.assert_allclose(atoms.get_forces()[:1], numerical, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float64", torch.float64, np.float64, np.dtype("float64")])
