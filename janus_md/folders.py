@@ -8,6 +8,12 @@ from tempfile import TemporaryFile
 from janus_md.errors import UserError
 
 
+def write_into(folder: Path) -> None:
+    """Raise what the system says, an ``OSError``, where nothing can be written into ``folder``."""
+    with TemporaryFile(dir=folder):
+        pass
+
+
 def make_writable(folder: Path, advice: str = "choose another") -> None:
     """Make a folder where there is none.
 
@@ -15,8 +21,7 @@ def make_writable(folder: Path, advice: str = "choose another") -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
+        write_into(folder)
     except OSError as fault:
         raise UserError(
             f"the folder {folder} cannot be written into ({fault.strerror}): {advice}"

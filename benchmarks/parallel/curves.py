@@ -40,10 +40,11 @@ def recipe(data: Path, steps: int) -> dict[str, Any]:
         "data": {"root": str(data.resolve()), "sets": sets},
         "batch": {"structures": 8},
         "loss": {
-            "energy": {"weight": {"start": 0.1, "end": 1.0}},
+            "energy": {"weight": {"start": 0.1, "end": 1.0}, "delta": 0.01},
             "forces": {"weight": 10.0, "form": "huber", "delta": 0.1},
         },
-        "optimiser": {"lr": 0.004},
+        "optimiser": {"method": "muon", "lr": 0.004},
+        "ema": {"decay": 0.99},
         # Beyond a tenth of a gigabyte a graph is divided.
         "train": {"steps": steps, "validate_every": 100_000, "threads": 1, "log_every": 1, "memory": 0.1},
     }  # fmt: skip

@@ -34,7 +34,7 @@ def recipe(folder: Path, ranks: int, steps: int, method: str) -> dict[str, Any]:
             "valid_fraction": 0.0,
         },
         "batch": {"structures": CRYSTALS},  # all of them: losses of steps compare
-        "loss": {"energy": {"weight": 1.0}, "forces": {"weight": 10.0}},
+        "loss": {"energy": {"weight": 1.0, "delta": 0.01}, "forces": {"weight": 10.0, "delta": 0.01}},
         "optimiser": {"method": method, "lr": 0.0001},
         "ema": {"decay": 0.0},
         "schedule": {"warmup": 0.0},

@@ -58,6 +58,10 @@ def recipe(folder: Path, blocks: int, width: int, steps: int) -> dict[str, Any]:
         },
         "data": {"root": str(folder.resolve()), "sets": [{"path": "alloys.extxyz", "task": "emt"}]},
         "batch": {"structures": 8},
+        "loss": {
+            "energy": {"weight": 1.0, "delta": 0.01}, "forces": {"weight": 10.0, "delta": 0.01},
+        },
+        "optimiser": {"method": "muon", "lr": 0.005},
         "ema": {"decay": 0.0},
         "train": {
             "steps": steps, "validate_every": 100_000, "threads": 1, "log_every": 1, "checkpoint_minutes": 1e4,

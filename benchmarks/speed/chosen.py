@@ -34,10 +34,10 @@ def refuse_unknown(methods: list[str], known: Collection[str]) -> None:
 
 
 def refuse_not_positive(options: Namespace, *names: str) -> None:
-    """Raise ``UserError`` for the first of these options with a number that is not positive."""
+    """Raise ``UserError`` for the first of these options with a number that is not positive; None is no number."""
     for name in names:
         value = getattr(options, name)
-        if min(value if isinstance(value, list) else [value]) <= 0:
+        if value is not None and min(value if isinstance(value, list) else [value]) <= 0:
             raise UserError(f"--{name.replace('_', '-')} must be positive")
 
 

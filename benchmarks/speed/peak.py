@@ -84,9 +84,7 @@ def main() -> None:
     try:
         device = choose_device(options.device)
         machine = None if options.machine is None else load_machine(options.machine)
-        refuse_not_positive(options, "atoms", "copies", "elements", "repeats")
-        if options.tflops is not None:
-            refuse_not_positive(options, "tflops")
+        refuse_not_positive(options, "atoms", "copies", "elements", "repeats", "tflops")
         refuse_no_folder(options.output)
     except UserError as error:
         sys.exit(f"peak.py: {error}")
@@ -242,9 +240,8 @@ def configuration(fields: dict[str, Any], symbols: list[str], compiled: bool) ->
     content = {
         "model": model,
         "data": {"sets": [{"path": "none"}]},
-        "optimiser": {
-            "method": "muon"
-        },  # of the large models, whose matrices SOAP would keep four of
+        # That of large models, of whose matrices SOAP would keep four more each.
+        "optimiser": {"method": "muon"},
         "train": {"steps": 1, "compile": compiled},
     }
     return Config.model_validate(content)

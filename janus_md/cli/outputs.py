@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from tempfile import TemporaryFile
 
 from janus_md.errors import UserError, nearest
+from janus_md.folders import write_into
 
 
 def refuse_existing(path: Path, force: bool) -> None:
@@ -22,8 +22,7 @@ def refuse_existing(path: Path, force: bool) -> None:
     if not folder.is_dir():
         raise UserError(f"the folder of {path} does not exist: create {path.parent} first")
     try:
-        with TemporaryFile(dir=folder):
-            pass
+        write_into(folder)
     except OSError as fault:
         raise UserError(
             f"{path} cannot be written ({fault.strerror}): choose another folder"

@@ -15,7 +15,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
 from janus_md.errors import UserError
-from janus_md.io.results import without_doubles
+from janus_md.io.results import drop_doubles
 
 Floats = NDArray[np.float64]
 
@@ -84,7 +84,8 @@ class Frame:
         if known:
             atoms.calc = SinglePointCalculator(atoms, **known)
         atoms.info.update(self.facts)
-        return without_doubles(atoms)
+        drop_doubles(atoms)
+        return atoms
 
 
 def check(frame: Frame) -> Frame:

@@ -17,7 +17,7 @@ from janus_md.errors import UserError
 from janus_md.io.lammps_types import refuse_nameless_types
 from janus_md.io.occupancy import refuse_disorder
 from janus_md.io.pymatgen import atoms_from_pymatgen, pymatgen_from_atoms
-from janus_md.io.results import without_doubles
+from janus_md.io.results import drop_doubles
 
 
 def read_structure(path: str | Path) -> Atoms:
@@ -63,7 +63,10 @@ def write_structure(path: str | Path, atoms: Atoms) -> None:
     try:
         # Without masses a data file does not say which elements its types are.
         options = {"masses": True} if path.suffix == ".lammps-data" else {}
-        ase.io.write(path, without_doubles(atoms), **options)
+        own = atoms.copy()
+        own.calc = atoms.calc
+        drop_doubles(own)
+        ase.io.write(path, own, **options)
     except UnknownFileTypeError:
         try:
             pymatgen_from_atoms(atoms).to(filename=str(path))

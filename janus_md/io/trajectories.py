@@ -11,7 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 from janus_md.errors import UserError
-from janus_md.io.results import without_doubles
+from janus_md.io.results import drop_doubles
 from janus_md.io.structures import try_to_write
 
 # Formats whose files grow frame by frame; of the others all frames are kept until the end.
@@ -42,7 +42,7 @@ class TrajectoryWriter:
         frame = atoms.copy()
         if atoms.calc is not None:
             frame.calc = SinglePointCalculator(frame, **_plain_results(atoms))
-            frame = without_doubles(frame)
+            drop_doubles(frame)
         if self.format == "traj":
             self._binary = self._binary or ase.io.Trajectory(self.path, "w")
             self._binary.write(frame)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import ase.io
 
 from janus_md.errors import UserError
+from janus_md.folders import write_into
 from janus_md.io import Frame
 from janus_training.config import Config
 from janus_training.launcher import names_of_launch, started_again_by
@@ -54,8 +54,7 @@ def _try_to_make(run: Path) -> None:
     place = run.absolute()
     while not place.exists():
         place = place.parent
-    with tempfile.TemporaryDirectory(dir=place):
-        pass
+    write_into(place)
 
 
 def _cannot_be_made(run: Path, fault: OSError) -> UserError:
