@@ -28,11 +28,11 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[1] / "speed"))
 
 from cases import CASES, case_named, write_case
-from chosen import refuse_not_positive, refuse_unknown
+from chosen import interpreters, refuse_not_positive, refuse_unknown
 from processor import cpu_model
 from results import METHODS, PEERS, Entry, Results, table
 
-from janus_md.errors import UserError, nearest
+from janus_md.errors import UserError
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -98,7 +98,9 @@ def read_plan(words: list[str]) -> Plan:
     parser.add_argument("--again", action="store_true", help="also run what is done already")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of everything")
     options = parser.parse_args(words)
-    interpreters = dict(map(_interpreter, options.peer))
+    peers = interpreters(options.peer, PEERS)
+    for name, python in peers.items():
+        _refuse_not_installed(name, python)
     if not options.data.is_dir():
         raise UserError(f"{options.data} is not a folder; give that of the data sets with --data")
     refuse_not_positive(options, "minutes", "threads")
@@ -108,8 +110,8 @@ def read_plan(words: list[str]) -> Plan:
         pin(options.cores)
     return Plan(
         cases=options.cases,
-        methods=_methods(options.only, interpreters),
-        interpreters=interpreters,
+        methods=_methods(options.only, peers),
+        interpreters=peers,
         minutes=options.minutes,
         threads=options.threads,
         seed=options.seed,
@@ -254,28 +256,22 @@ def _show(results: Results, plan: Plan) -> None:
     draw(results, plan.minutes, plan.output / "accuracy.png", plan.threads)
 
 
-def _interpreter(text: str) -> tuple[str, str]:
-    name, _, python = text.partition("=")
-    if name not in PEERS:
-        raise UserError(f"peer '{name}' is unknown{nearest(name, PEERS)}")
-    if not python or shutil.which(python) is None:
-        raise UserError(f"--peer {text}: there is no interpreter '{python}'; give NAME=PYTHON")
-    # Not resolved: the interpreter of an environment is a link, and its place tells which one.
-    python = os.path.abspath(shutil.which(python) or python)
+def _refuse_not_installed(name: str, python: str) -> None:
     probe = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
     words = [python, "-c", probe, PEERS[name]]
     if subprocess.run(words, env=environment(1, ours=False)).returncode:
-        raise UserError(f"--peer {text}: '{PEERS[name]}' is not installed there; see README.md")
-    return name, python
+        raise UserError(
+            f"--peer {name}={python}: '{PEERS[name]}' is not installed there; see README.md"
+        )
 
 
-def _methods(only: list[str] | None, interpreters: dict[str, str]) -> list[str]:
+def _methods(only: list[str] | None, peers: dict[str, str]) -> list[str]:
     refuse_unknown(only or [], METHODS)
     for name in only or []:
         peer = package_of(name)
-        if peer in PEERS and peer not in interpreters:
+        if peer in PEERS and peer not in peers:
             raise UserError(f"method '{name}' needs --peer {peer}=PYTHON")
-    return only or ["ours", *(m for m in METHODS if package_of(m) in interpreters)]
+    return only or ["ours", *(m for m in METHODS if package_of(m) in peers)]
 
 
 def pin(cores: list[int]) -> None:

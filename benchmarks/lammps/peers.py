@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "speed"))
 
-from chosen import interpreters, refuse_unknown
+from chosen import interpreters, make_folder_of, refuse_unknown
 from figures import Figures, Row
 from measure import attempted
 from structures import MATERIALS, SIZES
@@ -84,6 +84,7 @@ def read_options(words: list[str]) -> argparse.Namespace:
     parser.add_argument("-o", "--output", type=Path, metavar="FILE")
     options = parser.parse_args(words)
     options.peers = interpreters(options.peer, PEERS)
+    make_folder_of(options.output)
     refuse_unknown(options.only or [], METHODS)
     there = {"janus", *options.peers}
     known = [name for name in METHODS if needed_package(name) in there]

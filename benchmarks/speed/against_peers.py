@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chosen import interpreters, refuse_not_positive, refuse_unknown
+from chosen import interpreters, make_folder_of, refuse_not_positive, refuse_unknown
 from figures import TITLES, Figures, Row, tables
 from measure import attempted
 from processor import cpu_model
@@ -198,6 +198,7 @@ def read_plan(words: list[str]) -> Plan:
         refuse_unknown(options.only, METHODS)
         methods = [name for name in METHODS if name in options.only]
     refuse_not_positive(options, "threads", "repeats", "limit_s", "memory_gb")
+    make_folder_of(options.output)
     systems = [f"{material}-{size}" for material in options.systems for size in options.sizes]
     plan = Plan(
         methods, systems, options.works, peers, options.threads, options.repeats, options.limit_s,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from argparse import Namespace
 from collections.abc import Collection
 from pathlib import Path
 
 from janus_md.errors import UserError, nearest
+from janus_md.folders import make_writable
 
 
 def interpreters(texts: list[str], packages: Collection[str]) -> dict[str, str]:
@@ -20,9 +23,13 @@ def interpreters(texts: list[str], packages: Collection[str]) -> dict[str, str]:
         package, _, python = text.partition("=")
         if package not in packages:
             raise UserError(f"peer {package!r} is unknown{nearest(package, packages)}")
-        if not Path(python).is_file():
-            raise UserError(f"--peer {text}: there is no interpreter {python!r}")
-        peers[package] = python
+        found = shutil.which(python)
+        if found is None:
+            raise UserError(
+                f"--peer {text}: there is no interpreter {python!r}; give {package}=PYTHON"
+            )
+        # Not resolved: the interpreter of an environment is a link, and its place tells which one.
+        peers[package] = os.path.abspath(found)
     return peers
 
 
@@ -41,7 +48,7 @@ def refuse_not_positive(options: Namespace, *names: str) -> None:
             raise UserError(f"--{name.replace('_', '-')} must be positive")
 
 
-def refuse_no_folder(output: Path | None) -> None:
-    """Raise ``UserError`` where a file could not be written at the end for want of its folder."""
-    if output is not None and not output.parent.is_dir():
-        raise UserError(f"-o {output}: there is no folder {output.parent}; make it first")
+def make_folder_of(output: Path | None) -> None:
+    """Make the folder of a file that is written at the end; ``UserError`` at the beginning where it cannot be."""
+    if output is not None:
+        make_writable(output.parent)

@@ -41,7 +41,6 @@ class Figures:
     def _write(self) -> None:
         if self._path:
             content = {"methods": self.methods, "rows": self.rows}
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 
 import torch
-from chosen import refuse_no_folder, refuse_not_positive
+from chosen import make_folder_of, refuse_not_positive
 from measure import measured
-from processor import cpu_model
+from processor import device_name
 from structures import SYSTEMS
 
 from janus_md.calculators.source import choose_device
@@ -43,7 +43,7 @@ def main() -> None:
     try:
         device = choose_device(options.device)
         refuse_not_positive(options, "threads", "repeats")
-        refuse_no_folder(options.output)
+        make_folder_of(options.output)
     except UserError as error:
         sys.exit(f"forms.py: {error}")
     rows = []
@@ -80,10 +80,9 @@ def main() -> None:
                     flush=True,
                 )
     if options.output:
-        on_gpu = device.type == "cuda"
         result = {
             "preset": options.preset,
-            "device": torch.cuda.get_device_name(device) if on_gpu else cpu_model(),
+            "device": device_name(device),
             "threads": options.threads, "torch": torch.__version__, "rows": rows,
         }  # fmt: skip
         options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

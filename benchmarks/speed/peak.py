@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 from ase.data import chemical_symbols
-from chosen import refuse_no_folder, refuse_not_positive
-from processor import cpu_model
+from chosen import make_folder_of, refuse_not_positive
+from processor import device_name
 from structures import structure
 from torch.autograd import DeviceType
 
@@ -85,7 +85,7 @@ def main() -> None:
         device = choose_device(options.device)
         machine = None if options.machine is None else load_machine(options.machine)
         refuse_not_positive(options, "atoms", "copies", "elements", "repeats", "tflops")
-        refuse_no_folder(options.output)
+        make_folder_of(options.output)
     except UserError as error:
         sys.exit(f"peak.py: {error}")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -93,7 +93,8 @@ def main() -> None:
         torch.set_num_threads(1)
     rate = product_rate(device, 8192 if device.type == "cuda" else 1024) / 1e12
     peak = options.tflops or rate
-    print(f"{named(device)}: a large product {rate:.3g} TFLOPS, peak {peak:.3g}")
+    name = device_name(device) if device.type == "cuda" else f"one thread of {device_name(device)}"
+    print(f"{name}: a large product {rate:.3g} TFLOPS, peak {peak:.3g}")
     rows = []
     for model in options.models:
         for form in options.forms:
@@ -108,7 +109,7 @@ def main() -> None:
             del step
     if options.output:
         about = {
-            "device": named(device), "torch": torch.__version__,
+            "device": name, "torch": torch.__version__,
             "product_tflops": rate, "peak_tflops": peak,
         }  # fmt: skip
         options.output.write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n")
@@ -268,12 +269,6 @@ def rehearsed(model: MatRISMoE, config: Config, store: GraphStore) -> Rehearsal:
     chosen = routes_of(model)
     batch = range(len(store))
     return rehearse(config, ALONE, 0, lambda m, j: Shares(store, m, j.too_large)(batch), chosen)
-
-
-def named(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"one thread of {cpu_model()}"
 
 
 def line(row: dict[str, Any]) -> str:

@@ -176,6 +176,27 @@ def test_the_published_tables_are_those_of_the_results(
     assert found in (SCRIPTS.parent / "README.md").read_text(encoding="utf-8")
 
 
+def test_ours_with_two_threads_is_ahead_of_every_peer_with_one_or_two(script) -> None:
+    """As README.md says of thirty minutes of six cases."""
+    results = script("results").Results(SCRIPTS.parent / "results")
+    ended = {
+        (case, threads, method): [entry.points[-1] for entry in entries]
+        for case in script("cases").CASES
+        for threads in (1, 2)
+        for method, entries in results.of(case, 30.0, threads).items()
+    }
+    ours = {
+        case: end
+        for (case, threads, method), end in ended.items()
+        if (threads, method) == (2, "ours")
+    }
+    assert len(ours) == 6
+    for (case, _, method), points in ended.items():
+        if case in ours and method.partition("-")[0] != "ours":
+            for error in ("energy_mae", "force_mae"):
+                assert max(p[error] for p in ours[case]) < min(p[error] for p in points), method
+
+
 def job(script, folder: Path, **changes) -> object:
     fields = {
         "case": "si", "method": "mace", "data": "", "folder": str(folder), "minutes": 1.0, "started": 0.0,
