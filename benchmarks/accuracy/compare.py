@@ -33,6 +33,7 @@ from processor import cpu_model
 from results import METHODS, PEERS, Entry, Results, table
 
 from janus_md.errors import UserError
+from janus_md.folders import make_writable
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -65,6 +66,8 @@ class Plan:
 
 
 def main() -> None:
+    # Ended like this, it still ends the training that it has started.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         plan = read_plan(sys.argv[1:])
         failures = compare(plan)
@@ -76,7 +79,7 @@ def main() -> None:
 
 def read_plan(words: list[str]) -> Plan:
     """Raises ``UserError`` for names that are unknown and interpreters or data that are not there."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
         "--cases", nargs="+", default=list(CASES), metavar="CASE", help=f"of {', '.join(CASES)}"
     )
@@ -104,6 +107,7 @@ def read_plan(words: list[str]) -> Plan:
     if not options.data.is_dir():
         raise UserError(f"{options.data} is not a folder; give that of the data sets with --data")
     refuse_not_positive(options, "minutes", "threads")
+    make_writable(options.output)
     for name in options.cases:
         case_named(name)
     if options.cores is not None:

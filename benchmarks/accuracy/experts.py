@@ -40,7 +40,7 @@ Run = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--models", type=Path, default=Path("experts"), metavar="FILE")
     parser.add_argument("--only", nargs="+", metavar="MODEL")
     parser.add_argument("--minutes", type=float, default=6.0, help="wall time of each training")

@@ -120,7 +120,7 @@ def dynamics(options: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("model", type=Path)
     parser.add_argument("--structure", choices=STARTS, default="silicon")
     parser.add_argument("--cells", type=int, default=8)

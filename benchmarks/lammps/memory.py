@@ -65,7 +65,7 @@ def alone(call: Callable[..., Any], *arguments: object) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--cells", type=int, nargs="+", default=[8, 16, 24])
     parser.add_argument("--style", default="", help="more arguments of pair_style, e.g. 'chunk 50'")
     parser.add_argument("-o", "--output", type=Path)

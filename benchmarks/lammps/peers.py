@@ -71,7 +71,7 @@ def read_options(words: list[str]) -> argparse.Namespace:
     Raises:
         UserError: an unknown method or peer, or a method without its interpreter.
     """
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--material", choices=MATERIALS, default="silicon")
     parser.add_argument(
         "--sizes", nargs="+", type=int, choices=SIZES, default=[216, 512, 1000, 4096]

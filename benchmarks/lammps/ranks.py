@@ -134,7 +134,7 @@ def efficiency(row: dict[str, float], rows: list[dict[str, float]]) -> float | N
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--cells", type=int, nargs="+", default=[4, 6, 8])
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--steps", type=int, default=2)

@@ -108,7 +108,7 @@ def growth_percent(samples: np.ndarray) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--cells", type=int, nargs=3, default=[3, 3, 6], help="of the slab")

@@ -34,7 +34,7 @@ def ways(cores: int) -> dict[str, tuple[int, int, int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--recipe", default="hot-crystals", help="of benchmarks/accuracy/recipes")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--steps", type=int, default=150)

@@ -52,7 +52,7 @@ LAYOUTS = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--machine", type=Path)
     parser.add_argument("--structures", type=int, default=8)

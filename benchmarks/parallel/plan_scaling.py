@@ -30,7 +30,7 @@ MACHINES = ("paper-gpus", "paper-cpus")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", nargs="+", default=["moe-s", "moe-m", "moe-l"])
     parser.add_argument("-o", "--output", type=Path, required=True)

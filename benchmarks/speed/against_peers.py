@@ -164,7 +164,7 @@ def read_plan(words: list[str]) -> Plan:
     Raises:
         UserError: an unknown method or peer, a method without its interpreter, or a limit that is not positive.
     """
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
         "--systems", nargs="+", choices=MATERIALS, default=list(MATERIALS), help="materials"
     )

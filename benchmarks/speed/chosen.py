@@ -49,6 +49,9 @@ def refuse_not_positive(options: Namespace, *names: str) -> None:
 
 
 def make_folder_of(output: Path | None) -> None:
-    """Make the folder of a file that is written at the end; ``UserError`` at the beginning where it cannot be."""
-    if output is not None:
-        make_writable(output.parent)
+    """Make the folder of a file to be written; ``UserError`` where it cannot be, or where the file is a folder."""
+    if output is None:
+        return
+    make_writable(output.parent)
+    if output.is_dir():
+        raise UserError(f"-o {output} is a folder; give a file in it")

@@ -35,7 +35,7 @@ ELEMENTS, TIMES, CALLS = 80, 3, 10
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     if not (torch.cuda.is_available() and expert_products.HAS_TRITON):

@@ -8,6 +8,8 @@ from typing import Any
 
 from structures import NAMES, SIZES
 
+from janus_md.errors import UserError
+
 Row = dict[str, Any]
 TITLES = {"evaluate": "Energy and forces", "train": "Training step"}
 
@@ -20,8 +22,13 @@ class Figures:
         self.methods: dict[str, Row] = {}
         self.rows: list[Row] = []
         if path and path.exists():
-            content = json.loads(path.read_text(encoding="utf-8"))
-            self.methods, self.rows = content["methods"], content["rows"]
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+                self.methods, self.rows = content["methods"], content["rows"]
+            except (ValueError, KeyError, TypeError):
+                raise UserError(
+                    f"{path} is damaged or no file of this benchmark; move it away"
+                ) from None
 
     def find(self, method: str, system: str, work: str) -> Row | None:
         """The row of this measurement, if it was made."""

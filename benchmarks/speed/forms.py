@@ -29,7 +29,7 @@ FORMS = {"train": ("naive", "plain", "compiled", "recomputing"), "evaluate": ("n
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--preset", choices=PRESETS, default="small", help="size of the model")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=["salt-64", "silicon-64"])
     parser.add_argument(

@@ -64,7 +64,7 @@ ROWS_OF_PROFILE = 15
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=["10m"])
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=["plain"])
     parser.add_argument("--atoms", type=int, default=64, help="of a structure, about")

@@ -77,7 +77,7 @@ def lines(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("model", type=Path)
     parser.add_argument("--task", help="of a model that has several")
     parser.add_argument("--folder", type=Path, default=Path("water-on-salt"))

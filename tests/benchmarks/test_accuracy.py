@@ -1,7 +1,12 @@
 """The comparison of accuracies: frames of every case, the shared error function, what the user gets wrong."""
 
+import contextlib
 import json
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import ase.io
@@ -120,12 +125,42 @@ def test_our_errors_are_those_of_the_evaluation(script) -> None:
         (["--peer", "mac=python"], "peer 'mac' is unknown"),
         (["--data", "/nowhere"], "is not a folder"),
         (["--minutes", "0"], "must be positive"),
+        (["-o", __file__], "cannot be written into"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(script, root: Path, words: list[str], sentence) -> None:
     given = ["--data", str(root), "-o", str(root.parent / "runs"), *words]
     with pytest.raises(UserError, match=sentence):
         script("compare").read_plan(given)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_ending_it_ends_the_training_that_it_started(root: Path) -> None:
+    """A training had gone on after ``timeout 60 compare.py``."""
+    runs = root.parent / "runs"
+    words = ["--cases", "si", "--only", "ours", "--data", str(root), "-o", str(runs)]
+    driver = subprocess.Popen([sys.executable, SCRIPTS / "compare.py", *words])
+
+    def trainings() -> int:
+        return sum(str(runs / "si" / "ours") in words for words in _command_lines())
+
+    _wait_until(lambda: trainings() >= 2)  # the script and what it starts
+    driver.terminate()
+    assert driver.wait(30) == 128 + signal.SIGTERM
+    _wait_until(lambda: not trainings())
+
+
+def _command_lines() -> Iterator[str]:
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            yield file.read_text(errors="replace")
+
+
+def _wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.2)
 
 
 def test_the_recipes_are_valid_and_name_the_data_of_their_case(script) -> None:
